@@ -1,0 +1,72 @@
+//! What a request to the SFU can be refused for.
+
+use rtc_thread::CallError;
+use thiserror::Error;
+
+/// Why an operation on the [`Sfu`](crate::Sfu) failed, in terms its caller can act on.
+///
+/// The HTTP layer maps each variant to one status code; nothing else does.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The offer is not SDP, or not SDP that can be answered.
+    #[error("the SDP offer cannot be used: {0}")]
+    BadOffer(String),
+
+    /// The body of a trickle `PATCH` is not an SDP fragment of the session it was sent to.
+    #[error("the SDP fragment cannot be used: {0}")]
+    BadFragment(String),
+
+    /// Offer and answer, or publisher and viewer, share no codec.
+    #[error("no codec in common: {0}")]
+    NoCommonCodec(String),
+
+    /// A room or participant name that is not acceptable.
+    #[error("bad name: {0}")]
+    BadName(String),
+
+    /// Nobody publishes in this room.
+    #[error("there is no room '{0}'")]
+    UnknownRoom(String),
+
+    /// The room exists, the publisher does not.
+    #[error("there is no publisher '{0}' in this room")]
+    UnknownPublisher(String),
+
+    /// No such session: it never was, or it has ended.
+    #[error("there is no such session")]
+    UnknownSession,
+
+    /// An ICE restart was asked for, which this server does not do.
+    #[error("ICE restart is not supported; make a new session")]
+    IceRestartUnsupported,
+
+    /// The session's entity tag is another one.
+    #[error("the entity tag does not match the session's")]
+    EntityTagMismatch,
+
+    /// The limit on sessions is reached.
+    #[error("the limit of {0} sessions is reached")]
+    TooManySessions(usize),
+
+    /// The limit on rooms is reached.
+    #[error("the limit of {0} rooms is reached")]
+    TooManyRooms(usize),
+
+    /// The SFU is closing, or a thread of it has ended.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+
+    /// A fault of ours. The text is for the log, not for the client.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<CallError> for ApiError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Quit => Self::ShuttingDown,
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! An SFU on `rtc-thread`.
+
+pub mod error;
+
+pub use error::ApiError;
