@@ -1,0 +1,152 @@
+//! Running a closure on another thread while the caller waits.
+//!
+//! The closure, its result and what it borrows stay on the caller's stack; the task that is posted
+//! holds a pointer to them. What makes that sound is that the caller does not return before the
+//! task has been run or dropped, and that the other side does not touch the caller's stack after
+//! it has said so: what it says it with is shared ownership of the caller's [`Rendezvous`], which
+//! every thread has one of and reuses, since a blocked thread runs nothing else.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread::Result as Outcome;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::current;
+use crate::error::CallError;
+use crate::handle::ThreadHandle;
+use crate::task::Task;
+use crate::wait_for;
+
+thread_local! {
+    static RENDEZVOUS: Arc<Rendezvous> = Arc::default();
+}
+
+/// Where a caller waits for the end of its call.
+#[derive(Default)]
+struct Rendezvous {
+    settled: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Rendezvous {
+    fn wait(&self) {
+        let mut settled = self.settled.lock();
+        while !*settled {
+            self.changed.wait(&mut settled);
+        }
+        *settled = false;
+    }
+
+    fn settle(&self) {
+        *self.settled.lock() = true;
+        self.changed.notify_one();
+    }
+}
+
+/// Tells the caller, when dropped, that its stack will not be touched any more.
+struct Settlement {
+    rendezvous: Arc<Rendezvous>,
+    /// The caller, if it is one of our threads and therefore in the graph of waiting threads.
+    waiter: Option<ThreadHandle>,
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if let Some(waiter) = &self.waiter {
+            wait_for::remove(waiter);
+        }
+        self.rendezvous.settle();
+    }
+}
+
+/// The part of a call that lies on the caller's stack.
+struct Frame<F, R> {
+    closure: Option<F>,
+    outcome: Option<Outcome<R>>,
+}
+
+struct FramePointer<F, R>(*mut Frame<F, R>);
+
+// SAFETY: the frame is used by one side at a time: by the caller before it posts and after it was
+// told that the call is settled, by the target in between. The bounds let both parts of the frame
+// change threads.
+unsafe impl<F: Send, R: Send> Send for FramePointer<F, R> {}
+
+impl<F: FnOnce() -> R, R> FramePointer<F, R> {
+    /// # Safety
+    ///
+    /// The frame must be alive and not in use by anyone else.
+    unsafe fn run(self) {
+        // SAFETY: by contract.
+        let frame = unsafe { &mut *self.0 };
+        if let Some(closure) = frame.closure.take() {
+            frame.outcome = Some(catch_unwind(AssertUnwindSafe(closure)));
+        }
+    }
+}
+
+impl ThreadHandle {
+    /// Runs a closure on the thread, after everything posted to it before, and returns its result.
+    /// On the thread itself the closure runs at once, before what is queued.
+    ///
+    /// The closure may borrow from the caller. Nothing is allocated, but once per calling thread.
+    /// The caller blocks and meanwhile runs nothing else: neither tasks nor socket events. Whoever
+    /// needs to go on uses [`call`](Self::call). May be called from any thread, ours or not.
+    ///
+    /// libwebrtc: `BlockingCall`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Quit`] if the thread has quit or drops the call unrun, while it ends;
+    /// [`CallError::WouldDeadlock`] if the thread waits, directly or through others, for the
+    /// caller. In both cases the closure has not run, and is dropped here.
+    ///
+    /// # Panics
+    ///
+    /// If the closure panics, the panic goes on in the caller. The thread is not affected.
+    #[track_caller]
+    pub fn blocking_call<F, R>(&self, closure: F) -> Result<R, CallError>
+    where
+        F: FnOnce() -> R + Send,
+        R: Send,
+    {
+        if self.is_current() {
+            return Ok(closure());
+        }
+        let waiter = current();
+        if let Some(waiter) = &waiter {
+            wait_for::add(waiter, self).map_err(CallError::WouldDeadlock)?;
+        }
+        let rendezvous = RENDEZVOUS.with(Arc::clone);
+        let settlement = Settlement {
+            rendezvous: rendezvous.clone(),
+            waiter,
+        };
+        let mut frame = Frame {
+            closure: Some(closure),
+            outcome: None,
+        };
+        let pointer = FramePointer(&raw mut frame);
+        let run = move || {
+            let pointer = pointer;
+            let settlement = settlement;
+            // SAFETY: the caller keeps the frame, and keeps away from it, until the settlement is
+            // dropped, which is after this line.
+            unsafe { pointer.run() };
+            drop(settlement);
+        };
+        // SAFETY: what the task points to and its closure borrows outlives the task, because this
+        // function does not return before the settlement in the task has been dropped: `wait` has
+        // no other end, and nothing before it can unwind. `F` and `R` are `Send`.
+        let task = unsafe { Task::new_unchecked(run) };
+        // A refused task is dropped right here, and so settles the call.
+        drop(self.post_task(task));
+        rendezvous.wait();
+        match frame.outcome {
+            Some(Ok(result)) => Ok(result),
+            Some(Err(panic)) => resume_unwind(panic),
+            None => Err(CallError::Quit),
+        }
+    }
+}
