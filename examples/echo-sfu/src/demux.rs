@@ -1,0 +1,167 @@
+//! Which session a datagram belongs to, when all sessions share one port.
+//!
+//! Known by its source address once ICE has validated that; before, a STUN request is known by the
+//! user fragment we gave its client. Two look-ups at most, whatever a stranger sends.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use str0m::ice::StunMessage;
+
+use crate::media::SessionKey;
+
+/// One session's client may be reachable in several ways; a stranger cannot make it more, but a
+/// client could.
+const MAX_ADDRESSES_PER_SESSION: usize = 16;
+
+/// Finds sessions by address and by ICE user fragment.
+#[derive(Debug, Default)]
+pub(crate) struct Demux {
+    by_address: HashMap<SocketAddr, SessionKey>,
+    by_ufrag: HashMap<String, SessionKey>,
+    names: HashMap<SessionKey, Names>,
+}
+
+#[derive(Debug)]
+struct Names {
+    ufrag: String,
+    /// Oldest first.
+    addresses: Vec<SocketAddr>,
+}
+
+/// Why a datagram belongs to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// Neither STUN, DTLS, RTP nor RTCP, or a STUN message that cannot be read.
+    Malformed,
+    /// STUN, for a user fragment that is nobody's, or that names none.
+    UnknownUser,
+    /// Anything else, from an address that is nobody's.
+    UnknownSource,
+}
+
+impl Demux {
+    pub(crate) fn insert(&mut self, session: SessionKey, ufrag: String) {
+        self.by_ufrag.insert(ufrag.clone(), session);
+        let addresses = Vec::new();
+        self.names.insert(session, Names { ufrag, addresses });
+    }
+
+    /// Notes that ICE has validated an address of the session's client. If another session had it,
+    /// that one's client is gone, since the address answers for this one.
+    pub(crate) fn learn(&mut self, session: SessionKey, address: SocketAddr) {
+        let Some(names) = self.names.get_mut(&session) else {
+            return;
+        };
+        match self.by_address.insert(address, session) {
+            Some(old) if old == session => return,
+            Some(old) => {
+                names.addresses.push(address);
+                if let Some(old) = self.names.get_mut(&old) {
+                    old.addresses.retain(|other| *other != address);
+                }
+            }
+            None => names.addresses.push(address),
+        }
+        if let Some(names) = self.names.get_mut(&session)
+            && names.addresses.len() > MAX_ADDRESSES_PER_SESSION
+        {
+            let oldest = names.addresses.remove(0);
+            self.by_address.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, session: SessionKey) {
+        if let Some(names) = self.names.remove(&session) {
+            self.by_ufrag.remove(&names.ufrag);
+            for address in names.addresses {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    pub(crate) fn find(&self, source: SocketAddr, datagram: &[u8]) -> Result<SessionKey, Stranger> {
+        if let Some(session) = self.by_address.get(&source) {
+            return Ok(*session);
+        }
+        // RFC 7983: the first byte tells the protocols apart.
+        match datagram.first() {
+            Some(0..=3) => {
+                let message = StunMessage::parse(datagram).map_err(|_| Stranger::Malformed)?;
+                let (ours, _theirs) = message.split_username().ok_or(Stranger::UnknownUser)?;
+                self.by_ufrag
+                    .get(ours)
+                    .copied()
+                    .ok_or(Stranger::UnknownUser)
+            }
+            Some(20..=63 | 128..=191) => Err(Stranger::UnknownSource),
+            _ => Err(Stranger::Malformed),
+        }
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.by_address.is_empty() && self.by_ufrag.is_empty() && self.names.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    #[test]
+    fn strangers_are_told_apart() {
+        let demux = Demux::default();
+        let find = |datagram: &[u8]| demux.find(address(1), datagram).unwrap_err();
+        assert_eq!(Stranger::Malformed, find(&[]));
+        assert_eq!(Stranger::Malformed, find(&[0, 1, 0, 0]));
+        assert_eq!(Stranger::Malformed, find(&[200; 40]));
+        assert_eq!(Stranger::UnknownSource, find(&[128; 40]));
+        assert_eq!(Stranger::UnknownSource, find(&[22; 40]));
+        let binding_request_without_user = {
+            let mut message = [0u8; 20];
+            message[1] = 1;
+            message[4..8].copy_from_slice(&0x2112_a442u32.to_be_bytes());
+            message
+        };
+        assert_eq!(Stranger::UnknownUser, find(&binding_request_without_user));
+    }
+
+    #[test]
+    fn an_address_is_one_sessions_and_goes_with_it() {
+        let mut demux = Demux::default();
+        let (a, b) = (SessionKey::next(), SessionKey::next());
+        demux.insert(a, "aaaa".to_owned());
+        demux.insert(b, "bbbb".to_owned());
+        demux.learn(a, address(1));
+        demux.learn(a, address(1));
+        assert_eq!(Ok(a), demux.find(address(1), &[128]));
+        demux.learn(b, address(1));
+        assert_eq!(Ok(b), demux.find(address(1), &[128]));
+        demux.remove(a);
+        assert_eq!(Ok(b), demux.find(address(1), &[128]));
+        demux.remove(b);
+        assert!(demux.is_empty());
+        demux.learn(a, address(2));
+        assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn a_session_cannot_hold_any_number_of_addresses() {
+        let mut demux = Demux::default();
+        let session = SessionKey::next();
+        demux.insert(session, "aaaa".to_owned());
+        for port in 1..=100 {
+            demux.learn(session, address(port));
+        }
+        assert_eq!(MAX_ADDRESSES_PER_SESSION, demux.by_address.len());
+        assert_eq!(Ok(session), demux.find(address(100), &[128]));
+        assert_eq!(Err(Stranger::UnknownSource), demux.find(address(1), &[128]));
+        demux.remove(session);
+        assert!(demux.is_empty());
+    }
+}

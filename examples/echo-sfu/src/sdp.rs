@@ -1,0 +1,239 @@
+//! What has to be done to SDP around str0m's own offer and answer.
+
+use str0m::Candidate;
+use str0m::change::{SdpAnswer, SdpOffer};
+use str0m::media::{Mid, Pt};
+
+use crate::ApiError;
+
+/// No client needs more, and each costs memory on the network thread.
+const MAX_MEDIA_LINES: usize = 32;
+/// Candidates taken from one trickle fragment. A browser on a machine with many interfaces sends
+/// some twenty.
+const MAX_FRAGMENT_CANDIDATES: usize = 64;
+
+/// What the client offers to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfferedFlow {
+    /// To send and receive.
+    Both,
+    /// To send.
+    ToUs,
+    /// To receive.
+    FromUs,
+}
+
+/// An offer that has been looked at, but not yet answered.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    parsed: SdpOffer,
+    text: String,
+}
+
+impl Offer {
+    /// Parses an offer, with two adjustments.
+    ///
+    /// A WHIP client may offer `sendrecv` and a WHEP client too; the answer must be one-way all the
+    /// same, so the offer is read as if it were. And simulcast is not offered back: without the
+    /// lines that propose it, the answer accepts one layer, and clients send one.
+    pub(crate) fn parse(text: &str, flow: OfferedFlow) -> Result<Self, ApiError> {
+        let media_lines = text.lines().filter(|line| line.starts_with("m=")).count();
+        if media_lines > MAX_MEDIA_LINES {
+            let reason = format!("{media_lines} media lines, at most {MAX_MEDIA_LINES} are taken");
+            return Err(ApiError::BadOffer(reason));
+        }
+        let adjusted: String = text
+            .lines()
+            .map(str::trim_end)
+            .filter(|line| !line.starts_with("a=simulcast") && !line.starts_with("a=rid:"))
+            .flat_map(|line| match (line, flow) {
+                ("a=sendrecv", OfferedFlow::ToUs) => ["a=sendonly", "\r\n"],
+                ("a=sendrecv", OfferedFlow::FromUs) => ["a=recvonly", "\r\n"],
+                (line, _) => [line, "\r\n"],
+            })
+            .collect();
+        let parsed = SdpOffer::from_sdp_string(&adjusted)
+            .map_err(|error| ApiError::BadOffer(error.to_string()))?;
+        Ok(Self {
+            parsed,
+            text: adjusted,
+        })
+    }
+
+    /// The user fragment by which the client knows itself.
+    pub(crate) fn ufrag(&self) -> Option<String> {
+        let named = self
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix("a=ice-ufrag:"));
+        named.map(str::to_owned)
+    }
+
+    /// Has the offer answered, and puts the codecs of the answer into the order of the offer.
+    ///
+    /// str0m lists them in the order of its own configuration; but browsers send the first codec of
+    /// the answer, and the order they offered is the order their user asked for.
+    pub(crate) fn answer<E>(
+        self,
+        accept: impl FnOnce(SdpOffer) -> Result<SdpAnswer, E>,
+    ) -> Result<String, E> {
+        let answer = accept(self.parsed)?;
+        Ok(order_codecs(&self.text, &answer.to_sdp_string()))
+    }
+}
+
+fn order_codecs(offer: &str, answer: &str) -> String {
+    let mut offered = offer.lines().filter_map(payload_types);
+    let mut ordered = String::with_capacity(answer.len());
+    for line in answer.lines() {
+        match (payload_types(line), line.starts_with("m=")) {
+            (Some((head, mut answered)), true) => {
+                let (_, wanted) = offered.next().unwrap_or_default();
+                answered.sort_by_key(|pt| {
+                    wanted
+                        .iter()
+                        .position(|other| other == pt)
+                        .unwrap_or(usize::MAX)
+                });
+                ordered.push_str(head);
+                for pt in answered {
+                    ordered.push(' ');
+                    ordered.push_str(pt);
+                }
+            }
+            _ => ordered.push_str(line),
+        }
+        ordered.push_str("\r\n");
+    }
+    ordered
+}
+
+/// The place of a payload type on the media line of an answer; last, if it is not there.
+pub(crate) fn rank_in_answer(answer: &str, mid: Mid, pt: Pt) -> usize {
+    let (mid, pt) = (format!("a=mid:{mid}"), pt.to_string());
+    let mut listed = Vec::new();
+    for line in answer.lines() {
+        if let Some((_, payload_types)) = payload_types(line) {
+            listed = payload_types;
+        } else if line == mid {
+            break;
+        }
+    }
+    listed
+        .iter()
+        .position(|other| *other == pt)
+        .unwrap_or(usize::MAX)
+}
+
+/// Splits a media line after its third field: `m=video 9 UDP/TLS/RTP/SAVPF` and `96 97 98`.
+fn payload_types(line: &str) -> Option<(&str, Vec<&str>)> {
+    if !line.starts_with("m=") {
+        return None;
+    }
+    let (third_space, _) = line.match_indices(' ').nth(2)?;
+    let (head, tail) = line.split_at(third_space);
+    Some((head, tail.split_whitespace().collect()))
+}
+
+/// The content of a trickle `PATCH` (RFC 8840, `application/trickle-ice-sdpfrag`).
+#[derive(Debug)]
+pub(crate) struct Fragment {
+    /// The client's user fragment, if the fragment names one.
+    pub(crate) ufrag: Option<String>,
+    pub(crate) candidates: Vec<Candidate>,
+}
+
+impl Fragment {
+    /// Reads a fragment. Candidates that cannot be used here, TCP ones and mDNS names, are left
+    /// out: an ICE-lite server learns where its client is from the client's own checks.
+    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
+        let mut ufrag = None;
+        let mut candidates = Vec::new();
+        let mut recognised = 0;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if line.as_bytes().get(1) != Some(&b'=') {
+                return Err(ApiError::BadFragment(
+                    "a line is not of the form x=…".to_owned(),
+                ));
+            }
+            if let Some(value) = line.strip_prefix("a=ice-ufrag:") {
+                recognised += 1;
+                ufrag = Some(value.to_owned());
+            } else if let Some(value) = line.strip_prefix("a=candidate:") {
+                recognised += 1;
+                if recognised > MAX_FRAGMENT_CANDIDATES {
+                    return Err(ApiError::BadFragment("too many candidates".to_owned()));
+                }
+                if let Ok(candidate) = Candidate::from_sdp_string(&format!("candidate:{value}")) {
+                    candidates.push(candidate);
+                }
+            } else if line.starts_with("a=end-of-candidates") || line.starts_with("a=ice-pwd:") {
+                recognised += 1;
+            }
+        }
+        if recognised == 0 {
+            return Err(ApiError::BadFragment("it has no ICE attribute".to_owned()));
+        }
+        Ok(Self { ufrag, candidates })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_takes_the_order_of_the_offer() {
+        let offer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 63 111\r\n\
+                     m=video 9 UDP/TLS/RTP/SAVPF 45 46 98 99 96\r\n";
+        let answer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=x\r\n\
+                      m=video 9 UDP/TLS/RTP/SAVPF 96 98 99 45 46 7\r\n";
+        let expected = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=x\r\n\
+                        m=video 9 UDP/TLS/RTP/SAVPF 45 46 98 99 96 7\r\n";
+        assert_eq!(expected, order_codecs(offer, answer));
+    }
+
+    #[test]
+    fn offers_that_are_not_sdp_are_refused_with_a_reason() {
+        for bad in ["", "hello", "v=0", "m=", "\0\0", "v=0\r\nm=video\r\n"] {
+            let refused = Offer::parse(bad, OfferedFlow::Both);
+            assert!(
+                matches!(refused, Err(ApiError::BadOffer(_))),
+                "{bad:?}: {refused:?}"
+            );
+        }
+        let many = format!(
+            "{MINIMAL}{}",
+            "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n".repeat(100)
+        );
+        assert!(matches!(
+            Offer::parse(&many, OfferedFlow::Both),
+            Err(ApiError::BadOffer(reason)) if reason.contains("media lines")
+        ));
+    }
+
+    #[test]
+    fn fragments_give_the_candidates_that_can_be_used() {
+        let fragment = Fragment::parse(
+            "a=ice-ufrag:abcd\r\na=ice-pwd:secret\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
+             a=candidate:1 1 udp 2130706431 127.0.0.1 5000 typ host\r\n\
+             a=candidate:2 1 udp 2130706431 0b1c.local 5001 typ host\r\n\
+             a=end-of-candidates\r\n",
+        )
+        .unwrap();
+        assert_eq!(Some("abcd"), fragment.ufrag.as_deref());
+        assert_eq!(1, fragment.candidates.len());
+        for bad in ["", "hello", "a=mid:0\r\n"] {
+            assert!(
+                matches!(Fragment::parse(bad), Err(ApiError::BadFragment(_))),
+                "{bad:?}"
+            );
+        }
+    }
+
+    const MINIMAL: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+        a=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n\
+        a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+        a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
+        a=setup:actpass\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\n";
+}
