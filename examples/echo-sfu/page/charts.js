@@ -27,23 +27,40 @@ function roundUp(value) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.999);
 }
 
+/** @typedef {{unit: string, factor: number, digits: number}} Scale how values are written */
+
+/** Bitrates, from kbit/s. */
+export function rateScale(top) {
+  if (top >= 10_000) return { unit: 'Mbit/s', factor: 0.001, digits: 1 };
+  if (top >= 1000) return { unit: 'Mbit/s', factor: 0.001, digits: 2 };
+  return { unit: 'kbit/s', factor: 1, digits: 0 };
+}
+
+/** One unit throughout; one digit after the point while the numbers are small. */
+export function plainScale(unit, smallTop = 0) {
+  return (top) => ({ unit, factor: 1, digits: top <= smallTop ? 1 : 0 });
+}
+
 export class LiveChart {
   /**
    * @param {HTMLElement} parent
-   * @param {{id: string, title: string, smallestTop: number, format: (value: number|null) => {text: string, unit: string},
+   * @param {{id: string, title: string, smallestTop: number, scale: (top: number) => Scale,
    *   series: {key: string, name: string}[]}} options
    *   `key` is both the key of the values and the colour's name in the style sheet; `smallestTop`
-   *   keeps the axis from magnifying noise.
+   *   keeps the axis from magnifying noise; `scale` chooses unit and digits for the axis' top value.
    */
-  constructor(parent, { id, title, smallestTop, format, series }) {
-    this.options = { title, smallestTop, format };
+  constructor(parent, { id, title, smallestTop, scale, series }) {
+    this.smallestTop = smallestTop;
+    this.scale = scale;
     this.points = [];
     const root = element('figure', 'card chart');
     root.dataset.testid = `chart-${id}`;
     const head = element('figcaption');
-    head.append(element('span', 'chart-title', title));
+    const heading = head.appendChild(element('span', 'chart-title', title));
+    this.unit = heading.appendChild(element('small'));
     const values = head.appendChild(element('span', 'chart-values'));
-    this.plot = root.appendChild(head) && root.appendChild(element('div', 'plot'));
+    root.append(head);
+    this.plot = root.appendChild(element('div', 'plot'));
     this.svg = this.plot.appendChild(svgElement('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' }));
     for (const part of [0, 0.5, 1]) {
       const y = HEIGHT - part * (HEIGHT - TOP);
@@ -51,18 +68,15 @@ export class LiveChart {
     }
     this.series = series.map(({ key, name }) => {
       const box = values.appendChild(element('span', `chart-value ${key}`));
-      if (series.length > 1) {
-        box.append(element('span', 'swatch'), element('span', 'chart-name', name));
-      }
       const number = box.appendChild(element('b', '', '–'));
-      const unit = box.appendChild(element('small', '', ''));
+      if (series.length > 1) box.append(element('span', 'chart-name', name));
       number.dataset.testid = `value-${id}-${key}`;
       return {
         key,
         name,
         number,
-        unit,
-        area: this.svg.appendChild(svgElement('path', { class: `area ${key}` })),
+        // Under two lines that mostly coincide, two areas would only be mud.
+        area: series.length > 1 ? null : this.svg.appendChild(svgElement('path', { class: `area ${key}` })),
         line: this.svg.appendChild(svgElement('path', { class: `line ${key}` })),
         tip: this.svg.appendChild(svgElement('path', { class: `tip ${key}` })),
       };
@@ -88,26 +102,29 @@ export class LiveChart {
   }
 
   draw() {
-    const { format, smallestTop } = this.options;
     const now = this.points.at(-1)?.seconds ?? 0;
     const all = this.points.flatMap(({ values }) => this.series.map(({ key }) => values[key] ?? 0));
-    const top = roundUp(Math.max(smallestTop, ...all));
+    const top = roundUp(Math.max(this.smallestTop, ...all));
+    this.units = this.scale(top);
     const x = (seconds) => WIDTH - ((now - seconds) / SPAN_SECONDS) * WIDTH;
     const y = (value) => HEIGHT - (value / top) * (HEIGHT - TOP);
     for (const one of this.series) {
       const runs = this.#runs(one.key).map((run) => run.map(([seconds, value]) => [x(seconds), y(value)]));
       one.line.setAttribute('d', runs.map(lineThrough).join(''));
-      one.area.setAttribute('d', runs.map(areaUnder).join(''));
+      one.area?.setAttribute('d', runs.map(areaUnder).join(''));
       const latest = this.points.at(-1)?.values[one.key] ?? null;
       const end = runs.at(-1)?.at(-1);
       one.tip.setAttribute('d', latest !== null && end ? `M${end[0].toFixed(1)} ${end[1].toFixed(1)}h0` : '');
-      const { text, unit } = format(latest);
-      one.number.textContent = text;
-      one.unit.textContent = unit;
+      one.number.textContent = this.#text(latest);
     }
-    const label = format(top);
-    this.topLabel.textContent = `${label.text} ${label.unit}`;
+    this.unit.textContent = this.units.unit;
+    this.topLabel.textContent = String(Number((top * this.units.factor).toFixed(3)));
     if (this.pointer !== undefined) this.#showReadout();
+  }
+
+  #text(value) {
+    const { factor, digits } = this.units;
+    return value === null ? '–' : (value * factor).toFixed(digits);
   }
 
   /** Stretches of neighbouring samples that have a value. */
@@ -153,10 +170,10 @@ export class LiveChart {
     const at = WIDTH - ((now - nearest.seconds) / SPAN_SECONDS) * WIDTH;
     this.cursor.setAttribute('d', `M${at} ${TOP}V${HEIGHT}`);
     const values = this.series.map(({ key, name }) => {
-      const { text, unit } = this.options.format(nearest.values[key] ?? null);
-      return `${this.series.length > 1 ? `${name} ` : ''}${text} ${unit}`;
+      const text = this.#text(nearest.values[key] ?? null);
+      return this.series.length > 1 ? `${name} ${text}` : text;
     });
-    this.readout.textContent = `${Math.round(now - nearest.seconds)} s ago: ${values.join(' · ')}`;
+    this.readout.textContent = `${Math.round(now - nearest.seconds)} s ago: ${values.join(', ')} ${this.units.unit}`;
     this.readout.hidden = false;
   }
 }

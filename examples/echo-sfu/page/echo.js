@@ -1,13 +1,13 @@
 // The echo: one connection that carries camera and microphone there and back, and its measurements.
 
-import { LiveChart } from './charts.js';
+import { LiveChart, plainScale, rateScale } from './charts.js';
 import { preferCodec } from './codecs.js';
 import { allowSound, LevelMeter } from './levels.js';
 import { LocalMedia } from './media.js';
 import { asProblem, connectionWaysOut, mediaWaysOut } from './problems.js';
 import { PersistentSession } from './session.js';
 import { echoPath } from './signaling.js';
-import { formatNumber, formatRate, StatsSampler } from './stats.js';
+import { StatsSampler } from './stats.js';
 
 const SAMPLE_MS = 1000;
 const byId = (id) => document.getElementById(id);
@@ -72,6 +72,7 @@ export class Echo {
     this.#tearDown();
     this.page.notices.clear();
     this.#status('idle', 'Stopped');
+    byId('start-button').focus({ preventScroll: true });
   }
 
   useDevice(kind, id) {
@@ -99,6 +100,7 @@ export class Echo {
     this.selfLevel = new LevelMeter(media.stream, showLevel(byId('self-level')));
     this.connection = new PersistentSession({
       path: echoPath(),
+      needsAllMedia: true,
       prepare: (pc) => {
         const { video } = media.feed(pc, 'sendrecv');
         if (video) preferCodec(video, this.page.settings.codec);
@@ -111,6 +113,7 @@ export class Echo {
     this.timer = setInterval(() => this.#sample(), SAMPLE_MS);
     this.#paintViews();
     this.page.onActivity();
+    byId('stop-button').focus({ preventScroll: true });
   }
 
   #tearDown() {
@@ -266,11 +269,11 @@ function makeCharts(parent) {
   const both = [{ key: 'out', name: 'sent' }, { key: 'back', name: 'echoed' }];
   return {
     rtt: new LiveChart(parent, {
-      id: 'rtt', title: 'Round trip', smallestTop: 10, format: formatNumber('ms', 1), series: [{ key: 'rtt', name: 'round trip' }],
+      id: 'rtt', title: 'Round trip', smallestTop: 10, scale: plainScale('ms', 50), series: [{ key: 'rtt', name: 'round trip' }],
     }),
-    rate: new LiveChart(parent, { id: 'rate', title: 'Bitrate', smallestTop: 500, format: formatRate, series: both }),
-    fps: new LiveChart(parent, { id: 'fps', title: 'Frames', smallestTop: 40, format: formatNumber('fps'), series: both }),
-    loss: new LiveChart(parent, { id: 'loss', title: 'Packet loss', smallestTop: 5, format: formatNumber('%', 1), series: both }),
+    rate: new LiveChart(parent, { id: 'rate', title: 'Bitrate', smallestTop: 500, scale: rateScale, series: both }),
+    fps: new LiveChart(parent, { id: 'fps', title: 'Frames', smallestTop: 40, scale: plainScale('fps'), series: both }),
+    loss: new LiveChart(parent, { id: 'loss', title: 'Packet loss', smallestTop: 5, scale: plainScale('%', 20), series: both }),
   };
 }
 

@@ -113,6 +113,12 @@ export function deviceEnded(kind) {
 
 // ---- Server -------------------------------------------------------------------------------------
 
+export function noCommonCodec(details = '') {
+  return new Problem('no-common-codec', 'Browser and server share no codec',
+    'The server does not forward the video codec this page asked for. Choose another one in the settings.',
+    { details, fatal: true });
+}
+
 export function serverUnreachable(error) {
   return new Problem('server-unreachable', 'The server does not answer',
     'It may have been stopped, or the network between is down. Check that it runs; this page keeps trying.',
@@ -127,9 +133,7 @@ export function responseProblem(status, text, retryAfter) {
       return new Problem('not-found', 'It is not there any more',
         'The publisher or room has gone from the server.', { details });
     case 406:
-      return new Problem('no-common-codec', 'Browser and server share no codec',
-        'The server does not forward the video codec this page asked for. Choose another one in the settings.',
-        { details, fatal: true });
+      return noCommonCodec(details);
     case 503:
       return new Problem('server-full', 'The server is full',
         retryAfter ? `It asks to try again in ${retryAfter} s, and this page does so by itself.`

@@ -72,6 +72,7 @@ export class Room {
     this.#tearDown();
     this.page.notices.clear();
     this.#status('idle', 'You left the room');
+    byId('join-button').focus({ preventScroll: true });
   }
 
   useDevice(kind, id) {
@@ -96,7 +97,9 @@ export class Room {
     else this.#status('connecting', 'Looking who is there…');
     this.timer = setInterval(() => this.#sample(), SAMPLE_MS);
     this.#poll();
+    this.#arrange();
     this.page.onActivity();
+    byId('leave-button').focus({ preventScroll: true });
   }
 
   #tearDown() {
@@ -133,6 +136,7 @@ export class Room {
     this.#paintSelf();
     this.publisher = new PersistentSession({
       path: publishPath(room, displayName),
+      needsAllMedia: true,
       prepare: (pc) => {
         const { video } = media.feed(pc, 'sendonly');
         if (video) preferCodec(video, this.page.settings.codec);
@@ -226,11 +230,18 @@ export class Room {
         if (!this.viewers.has(publisher.id)) this.#watch(publisher);
       }
     }
+    this.#arrange();
     byId('room-count').textContent = this.media ? countWithMe(this.viewers.size) : countWatched(this.viewers.size);
     byId('empty-room').hidden = this.viewers.size > 0;
     byId('empty-room').textContent = this.media
       ? 'Nobody else is here yet. Send someone the link.'
       : 'Nobody is on camera here yet. They appear as soon as they join.';
+  }
+
+  /** As square a grid as the number of people allows. */
+  #arrange() {
+    const grid = byId('grid');
+    grid.style.setProperty('--columns', Math.max(1, Math.ceil(Math.sqrt(grid.childElementCount))));
   }
 
   #watch(publisher) {
@@ -266,7 +277,16 @@ export class Room {
   }
 
   #serverFailed(problem) {
-    this.page.notices.show(problem, { scope: 'server' });
+    this.page.notices.show(problem, {
+      scope: 'server',
+      actions: connectionWaysOut(problem, {
+        retry: () => {
+          clearTimeout(this.pollTimer);
+          this.publisher?.restart();
+          this.#poll();
+        },
+      }),
+    });
     if (!this.media) this.#status('reconnecting', 'Trying again…');
   }
 

@@ -2,7 +2,7 @@
 
 import { postOffer, endSession, serverAnswers } from './signaling.js';
 import {
-  asProblem, connectionLost, noWebRtc, secureHandshakeFailed, serverUnreachable, udpBlocked,
+  asProblem, connectionLost, noCommonCodec, noWebRtc, secureHandshakeFailed, serverUnreachable, udpBlocked,
 } from './problems.js';
 
 /** How long ICE may search before the page says that UDP is probably blocked. */
@@ -20,7 +20,9 @@ export class Session {
   /**
    * @param {string} path where the offer is posted
    * @param {{prepare(pc: RTCPeerConnection): void, onState?(session: Session): void,
-   *   onTrouble?(problem: Problem): void, onTrack?(event: RTCTrackEvent): void}} handlers
+   *   onTrouble?(problem: Problem): void, onTrack?(event: RTCTrackEvent): void,
+   *   needsAllMedia?: boolean}} handlers
+   *   `needsAllMedia`: an answer that turns down some of the offered media is a failure
    */
   constructor(path, handlers) {
     if (!window.RTCPeerConnection) throw noWebRtc();
@@ -49,6 +51,7 @@ export class Session {
     }
     this.answer = answer;
     await this.pc.setRemoteDescription({ type: 'answer', sdp: answer.sdp });
+    if (this.handlers.needsAllMedia && this.pc.getTransceivers().some(isRefused)) throw noCommonCodec();
     this.#watchTransport();
     this.#after(STUCK_MS, () => {
       if (!this.wasConnected) this.handlers.onTrouble?.(this.#neverConnected());
@@ -129,6 +132,11 @@ export class Session {
   }
 }
 
+/** Media that the answer turned down neither sends nor receives. */
+function isRefused({ currentDirection }) {
+  return !['sendrecv', 'sendonly', 'recvonly'].includes(currentDirection);
+}
+
 function candidateAddresses(sdp) {
   const addresses = [...sdp.matchAll(/^a=candidate:\S+ 1 udp \d+ (\S+) (\d+) /gim)]
     .map(([, address, port]) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`));
@@ -143,11 +151,11 @@ function candidateAddresses(sdp) {
  * (will retry) and `failed` (will not).
  */
 export class PersistentSession {
-  constructor({ path, prepare, onTrack, onSession, onPhase, onTrouble }) {
+  constructor({ path, prepare, needsAllMedia, onTrack, onSession, onPhase, onTrouble }) {
     this.stopped = false;
     this.session = null;
     this.attempts = 0;
-    this.options = { path, prepare, onTrack, onSession, onPhase, onTrouble };
+    this.options = { path, prepare, needsAllMedia, onTrack, onSession, onPhase, onTrouble };
     this.wake = () => {};
     this.done = this.#run();
   }
@@ -187,11 +195,12 @@ export class PersistentSession {
 
   /** The Problem that ended the attempt, or null when it was closed from here. */
   async #connectOnce() {
-    const { path, prepare, onTrack, onSession, onPhase, onTrouble } = this.options;
+    const { path, prepare, needsAllMedia, onTrack, onSession, onPhase, onTrouble } = this.options;
     try {
       onPhase('connecting', {});
       const session = new Session(path, {
         prepare,
+        needsAllMedia,
         onTrack,
         onTrouble,
         onState: () => {

@@ -135,16 +135,7 @@ function describeCandidate(candidate) {
   return `${address.includes(':') ? `[${address}]` : address}:${candidate.port} (${candidate.candidateType})`;
 }
 
-// ---- Numbers for people -------------------------------------------------------------------------
-
+/** A bitrate in words. */
 export function formatRate(kbps) {
-  if (kbps === null || kbps === undefined) return { text: '–', unit: '' };
-  if (kbps >= 1000) return { text: (kbps / 1000).toFixed(kbps >= 10_000 ? 0 : 1), unit: 'Mbit/s' };
-  return { text: kbps.toFixed(0), unit: 'kbit/s' };
-}
-
-export function formatNumber(unit, digits = 0) {
-  return (value) => (value === null || value === undefined
-    ? { text: '–', unit: '' }
-    : { text: value.toFixed(value !== 0 && value < 10 ? digits : 0), unit });
+  return kbps >= 1000 ? `${(kbps / 1000).toFixed(kbps >= 10_000 ? 0 : 1)} Mbit/s` : `${kbps.toFixed(0)} kbit/s`;
 }

@@ -99,15 +99,15 @@ export class Viewer {
       const silent = this.kinds.has('video') ? 'No picture now' : 'Sound only';
       tile.setMessage(moving ? '' : silent);
     }
-    tile.stats.textContent = state.status === 'connected' ? shortStats(state, this.kinds.has('video')) : '';
+    tile.stats.textContent = state.status === 'connected' ? shortStats(state, moving) : '';
   }
 }
 
-function shortStats({ height, fps, kbps, lossPercent }, hasVideo) {
+function shortStats({ height, fps, kbps, lossPercent }, moving) {
   const parts = [];
-  if (hasVideo && height) parts.push(`${height}p`);
-  if (hasVideo && fps !== null) parts.push(`${fps.toFixed(0)} fps`);
-  if (kbps !== null) parts.push(Object.values(formatRate(kbps)).join(' '));
+  if (moving && height) parts.push(`${height}p`);
+  if (moving && fps !== null) parts.push(`${fps.toFixed(0)} fps`);
+  if (kbps !== null) parts.push(formatRate(kbps));
   if (lossPercent) parts.push(`${lossPercent.toFixed(1)} % lost`);
   return parts.join(' · ');
 }
