@@ -17,7 +17,12 @@ export class Notices {
   constructor(state) {
     this.state = state;
     this.scope = null;
-    byId('error-dismiss').addEventListener('click', () => this.clear());
+    this.dismissed = null;
+    byId('error-dismiss').addEventListener('click', () => {
+      const dismissed = { scope: this.scope, code: this.state.error.code };
+      this.clear();
+      this.dismissed = dismissed;
+    });
   }
 
   /** @param {string} status idle, starting, connecting, connected, reconnecting or failed */
@@ -35,6 +40,8 @@ export class Notices {
    *   `scope`: what must come right for the message to go away by itself
    */
   show(problem, { scope, actions = [] }) {
+    // Who has read it need not see it again at every retry.
+    if (this.dismissed?.code === problem.code) return;
     const same = this.state.error?.code === problem.code && this.state.error.details === problem.details;
     this.scope = scope;
     const { code, title, advice, details } = problem;
@@ -51,8 +58,9 @@ export class Notices {
   }
 
   /** Takes the message away; with a scope, only a message of that scope. */
-  clear(scope = this.scope) {
-    if (scope !== this.scope) return;
+  clear(scope = null) {
+    if (scope === null || scope === this.dismissed?.scope) this.dismissed = null;
+    if (scope !== null && scope !== this.scope) return;
     this.scope = null;
     this.state.error = null;
     byId('error-box').hidden = true;

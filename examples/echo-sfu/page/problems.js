@@ -174,9 +174,10 @@ export function connectionLost() {
 /** What the error box offers when camera or microphone did not open. */
 export function mediaWaysOut(problem, { retry, soundOnly, watch }) {
   const actions = [];
-  if (problem.code === 'no-camera') actions.push({ id: 'sound-only', label: 'Continue with sound only', run: soundOnly });
+  const withoutCamera = { id: 'sound-only', label: 'Sound only', run: soundOnly };
+  if (problem.code === 'no-camera') actions.push(withoutCamera);
   if (!problem.fatal) actions.push({ id: 'retry', label: 'Try again', run: retry });
-  if (problem.code === 'device-in-use') actions.push({ id: 'sound-only', label: 'Sound only', run: soundOnly });
+  if (problem.code === 'device-in-use') actions.push(withoutCamera);
   actions.push({ id: 'watch', label: 'Only watch a room', run: watch });
   return actions;
 }

@@ -169,7 +169,7 @@ export class Room {
       this.#connectionFailed(problem);
       this.#status('failed', 'Others do not see you');
     }
-    this.selfTile.setMessage(phase === 'connected' ? '' : 'Others do not see you yet');
+    this.selfTile.setMessage(phase === 'connected' ? '' : (again ? 'Others do not see you now' : 'Others do not see you yet'));
     this.#paintSelf();
   }
 
