@@ -122,13 +122,43 @@ mod tests {
         assert_eq!(Stranger::Malformed, find(&[200; 40]));
         assert_eq!(Stranger::UnknownSource, find(&[128; 40]));
         assert_eq!(Stranger::UnknownSource, find(&[22; 40]));
-        let binding_request_without_user = {
-            let mut message = [0u8; 20];
-            message[1] = 1;
-            message[4..8].copy_from_slice(&0x2112_a442u32.to_be_bytes());
-            message
+        assert_eq!(Stranger::UnknownUser, find(&binding_request(b"abcd:efgh")));
+    }
+
+    #[test]
+    fn a_check_is_known_by_our_half_of_its_user_name() {
+        let mut demux = Demux::default();
+        let session = SessionKey::next();
+        demux.insert(session, "abcd".to_owned());
+        assert_eq!(
+            Ok(session),
+            demux.find(address(1), &binding_request(b"abcd:efgh"))
+        );
+        let other = demux.find(address(1), &binding_request(b"efgh:abcd"));
+        assert_eq!(Err(Stranger::UnknownUser), other);
+    }
+
+    /// RFC 8445: a connectivity check, with some priority and some message integrity.
+    fn binding_request(user: &[u8]) -> Vec<u8> {
+        let attribute = |kind: u16, value: &[u8]| {
+            let mut bytes = kind.to_be_bytes().to_vec();
+            bytes.extend((value.len() as u16).to_be_bytes());
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
         };
-        assert_eq!(Stranger::UnknownUser, find(&binding_request_without_user));
+        let attributes = [
+            attribute(0x0006, user),
+            attribute(0x0024, &[1; 4]),
+            attribute(0x0008, &[0; 20]),
+        ];
+        let attributes = attributes.concat();
+        let mut message = vec![0, 1];
+        message.extend((attributes.len() as u16).to_be_bytes());
+        message.extend(0x2112_a442u32.to_be_bytes());
+        message.extend([7; 12]);
+        message.extend(attributes);
+        message
     }
 
     #[test]

@@ -108,21 +108,36 @@ fn order_codecs(offer: &str, answer: &str) -> String {
     ordered
 }
 
-/// The place of a payload type on the media line of an answer; last, if it is not there.
-pub(crate) fn rank_in_answer(answer: &str, mid: Mid, pt: Pt) -> usize {
-    let (mid, pt) = (format!("a=mid:{mid}"), pt.to_string());
+/// A media line of an answer.
+pub(crate) struct MediaLine<'a> {
+    pub(crate) mid: Mid,
+    payload_types: Vec<&'a str>,
+}
+
+impl MediaLine<'_> {
+    /// The place of a payload type on the line; last, if it is not there.
+    pub(crate) fn rank(&self, pt: Pt) -> usize {
+        let pt = pt.to_string();
+        self.payload_types
+            .iter()
+            .position(|other| *other == pt)
+            .unwrap_or(usize::MAX)
+    }
+}
+
+/// The media lines of an answer, each with its `a=mid`.
+pub(crate) fn media_lines(answer: &str) -> impl Iterator<Item = MediaLine<'_>> {
     let mut listed = Vec::new();
-    for line in answer.lines() {
+    answer.lines().filter_map(move |line| {
         if let Some((_, payload_types)) = payload_types(line) {
             listed = payload_types;
-        } else if line == mid {
-            break;
+            return None;
         }
-    }
-    listed
-        .iter()
-        .position(|other| *other == pt)
-        .unwrap_or(usize::MAX)
+        Some(MediaLine {
+            mid: line.strip_prefix("a=mid:")?.into(),
+            payload_types: std::mem::take(&mut listed),
+        })
+    })
 }
 
 /// Splits a media line after its third field: `m=video 9 UDP/TLS/RTP/SAVPF` and `96 97 98`.

@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
 use crate::ApiError;
 use crate::media::{Consumer, MediaPacket, NetworkIndex, SessionKey, Track, TrackId};
-use crate::sdp::Offer;
+use crate::sdp::{self, Offer};
 
 /// A client that has not been heard of for so long is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
@@ -115,7 +115,7 @@ impl WebRtcTransport {
             consumers: Vec::new(),
             timer: None,
         };
-        let (tracks, receiving) = transport.take_media_lines(&answer, now)?;
+        let (tracks, receiving) = transport.take_media_lines(&answer);
         Ok(Negotiated {
             transport,
             answer,
@@ -125,33 +125,21 @@ impl WebRtcTransport {
         })
     }
 
-    /// Learns from str0m which media lines came of the offer.
-    fn take_media_lines(
-        &mut self,
-        answer: &str,
-        now: Instant,
-    ) -> Result<(Vec<Track>, Vec<ReceivingLine>), ApiError> {
-        let internal = |error: RtcError| ApiError::Internal(error.to_string());
+    /// Learns which media lines came of the offer, and with which codecs. (str0m has events for
+    /// that, but not before the client has connected.)
+    fn take_media_lines(&mut self, answer: &str) -> (Vec<Track>, Vec<ReceivingLine>) {
         let (mut tracks, mut receiving) = (Vec::new(), Vec::new());
-        self.rtc
-            .handle_input(Input::Timeout(now))
-            .map_err(internal)?;
-        loop {
-            let added = match self.rtc.poll_output().map_err(internal)? {
-                Output::Timeout(_) => break,
-                Output::Event(Event::MediaAdded(added)) => added,
-                // Nothing is sent before the client's first check.
-                Output::Event(_) | Output::Transmit(_) => continue,
-            };
-            let Some(media) = self.rtc.media(added.mid) else {
+        for line in sdp::media_lines(answer) {
+            let Some(media) = self.rtc.media(line.mid) else {
                 continue;
             };
+            let (kind, direction) = (media.kind(), media.direction());
             let mut accepted = media.remote_pts().to_vec();
-            accepted.sort_by_key(|pt| crate::sdp::rank_in_answer(answer, added.mid, *pt));
+            accepted.sort_by_key(|pt| line.rank(*pt));
             if accepted.is_empty() {
                 continue;
             }
-            if added.direction.is_receiving() {
+            if direction.is_receiving() {
                 let config = self.rtc.codec_config();
                 let codecs = accepted
                     .iter()
@@ -159,21 +147,21 @@ impl WebRtcTransport {
                     .collect();
                 let track = Track {
                     id: TrackId::next(),
-                    kind: added.kind,
+                    kind,
                     codecs,
                 };
-                self.produced.push((added.mid, track.id));
+                self.produced.push((line.mid, track.id));
                 tracks.push(track);
             }
-            if added.direction.is_sending() {
+            if direction.is_sending() {
                 receiving.push(ReceivingLine {
-                    mid: added.mid,
-                    kind: added.kind,
+                    mid: line.mid,
+                    kind,
                     accepted,
                 });
             }
         }
-        Ok((tracks, receiving))
+        (tracks, receiving)
     }
 
     /// Pairs tracks with the media lines on which they are to be sent. Returns those paired; a kind

@@ -1,0 +1,165 @@
+//! A WebRTC client without a browser: str0m over a plain socket, driven by the test itself.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::format::Codec;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+/// A test that has not come to its end after so long has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One end of a connection to the SFU.
+pub(crate) struct Client {
+    rtc: Rtc,
+    socket: UdpSocket,
+    pub(crate) audio: Mid,
+    pub(crate) video: Mid,
+    pub(crate) connected: bool,
+    pub(crate) closed: bool,
+    pub(crate) received: Vec<RtpPacket>,
+    pub(crate) keyframe_requests: Vec<KeyframeRequestKind>,
+    sent: u64,
+}
+
+impl Client {
+    /// Makes a client, and its offer.
+    pub(crate) fn offer(direction: Direction, codecs: &[Codec]) -> (Self, String, SdpPendingOffer) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_millis(2)))
+            .unwrap();
+        let mut config = Rtc::builder().set_rtp_mode(true).clear_codecs();
+        for codec in codecs {
+            config = match codec {
+                Codec::Opus => config.enable_opus(true, false),
+                Codec::Vp8 => config.enable_vp8(true),
+                Codec::Vp9 => config.enable_vp9(true),
+                Codec::PCMU => config.enable_pcmu(true, false),
+                other => panic!("the client does not know {other:?}"),
+            };
+        }
+        let mut rtc = config.build(Instant::now());
+        let candidate = Candidate::host(socket.local_addr().unwrap(), "udp").unwrap();
+        rtc.add_local_candidate(candidate);
+        let mut changes = rtc.sdp_api();
+        let audio = changes.add_media(MediaKind::Audio, direction, None, None, None);
+        let video = changes.add_media(MediaKind::Video, direction, None, None, None);
+        let (offer, pending) = changes.apply().unwrap();
+        let client = Self {
+            rtc,
+            socket,
+            audio,
+            video,
+            connected: false,
+            closed: false,
+            received: Vec::new(),
+            keyframe_requests: Vec::new(),
+            sent: 0,
+        };
+        (client, offer.to_sdp_string(), pending)
+    }
+
+    pub(crate) fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
+        let answer = SdpAnswer::from_sdp_string(answer).unwrap();
+        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+    }
+
+    /// Sends bytes as they are, from the client's own address.
+    pub(crate) fn send_raw(&self, datagram: &[u8], to: SocketAddr) {
+        self.socket.send_to(datagram, to).unwrap();
+    }
+
+    /// Goes on until something is the case.
+    #[track_caller]
+    pub(crate) fn run_until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
+        let start = Instant::now();
+        while !is_so(self) {
+            assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+            self.turn();
+        }
+    }
+
+    /// One packet out for each media line, and whatever comes in.
+    pub(crate) fn exchange(&mut self) {
+        self.send(self.audio);
+        self.send(self.video);
+        self.turn();
+    }
+
+    /// Sends a packet whose payload tells its number.
+    pub(crate) fn send(&mut self, mid: Mid) {
+        self.sent += 1;
+        let sent = self.sent;
+        let pt = self.rtc.media(mid).unwrap().remote_pts()[0];
+        let now = Instant::now();
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, None) {
+            let payload = [vec![0x90, 0x80, 0, 0], sent.to_be_bytes().to_vec()].concat();
+            let sequence = SeqNo::from(sent);
+            stream.write_rtp(RtpWrite::new(pt, sequence, sent as u32 * 960, now, payload));
+        }
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
+    }
+
+    pub(crate) fn request_keyframe(&mut self) {
+        let video = self.video;
+        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(video, None) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        self.drain();
+    }
+
+    pub(crate) fn received_on(&self, mid: Mid) -> usize {
+        self.received
+            .iter()
+            .filter(|packet| packet.header.ext_vals.mid == Some(mid))
+            .count()
+    }
+
+    pub(crate) fn turn(&mut self) {
+        let mut buffer = [0; 2000];
+        match self.socket.recv_from(&mut buffer) {
+            Ok((length, source)) => {
+                let destination = self.socket.local_addr().unwrap();
+                let datagram = &buffer[..length];
+                let received = Receive::new(Protocol::Udp, source, destination, datagram).unwrap();
+                self.rtc
+                    .handle_input(Input::Receive(Instant::now(), received))
+                    .unwrap();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                self.rtc
+                    .handle_input(Input::Timeout(Instant::now()))
+                    .unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(_) => break,
+                Output::Transmit(transmit) => {
+                    self.socket
+                        .send_to(&transmit.contents, transmit.destination)
+                        .unwrap();
+                }
+                Output::Event(Event::Connected) => self.connected = true,
+                Output::Event(Event::Closed) => self.closed = true,
+                Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
+                Output::Event(Event::KeyframeRequest(request)) => {
+                    self.keyframe_requests.push(request.kind);
+                }
+                Output::Event(_) => {}
+            }
+        }
+    }
+}
