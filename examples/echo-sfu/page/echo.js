@@ -40,6 +40,10 @@ export class Echo {
     byId('start-button').addEventListener('click', () => this.start());
     byId('echo-sound-button').addEventListener('click', () => this.#setEchoSound(this.echoVideo.muted));
     this.echoVideo.addEventListener('resize', () => this.#paintViews());
+    this.selfVideo.addEventListener('resize', () => {
+      // A phone held upright sends an upright picture.
+      byId('stage').classList.toggle('upright', this.selfVideo.videoHeight > this.selfVideo.videoWidth);
+    });
   }
 
   async start({ video = true } = {}) {

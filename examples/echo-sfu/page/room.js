@@ -6,7 +6,7 @@ import { LocalMedia } from './media.js';
 import { asProblem, connectionWaysOut, mediaWaysOut } from './problems.js';
 import { PersistentSession } from './session.js';
 import { publishPath, readRoom } from './signaling.js';
-import { StatsSampler } from './stats.js';
+import { formatRate, StatsSampler } from './stats.js';
 import { Tile } from './tile.js';
 import { Viewer } from './viewer.js';
 
@@ -90,6 +90,7 @@ export class Room {
     byId('lobby').hidden = true;
     byId('room-live').hidden = false;
     byId('room-title').textContent = room;
+    document.title = `${room} – Echo SFU`;
     byId('share-link').value = `${location.origin}${location.pathname}?room=${encodeURIComponent(room)}`;
     this.ownIds.clear();
     this.phase = 'connecting';
@@ -116,6 +117,7 @@ export class Room {
     this.media = null;
     byId('lobby').hidden = false;
     byId('room-live').hidden = true;
+    document.title = 'Echo SFU';
     Object.assign(this.page.state.room, idleRoom());
     this.page.onActivity();
   }
@@ -188,6 +190,8 @@ export class Room {
     if (!media.microphoneOn) notes.push(media.hasMicrophone ? 'muted' : 'no microphone');
     if (!media.hasCamera) notes.push('sound only');
     else if (!media.cameraOn) notes.push('camera off');
+    const { connectionState, kbps } = this.page.state.room.publish;
+    if (connectionState === 'connected' && kbps !== null) notes.push(`${formatRate(kbps)} sent`);
     selfTile.stats.textContent = notes.join(' · ');
   }
 
@@ -261,6 +265,7 @@ export class Room {
     Object.assign(this.page.state.room.publish, {
       connectionState: session.pc.connectionState, framesSent: out.framesSent, bytesSent: out.bytes, kbps: out.kbps, rttMs,
     });
+    this.#paintSelf();
   }
 
   #connectionFailed(problem) {
