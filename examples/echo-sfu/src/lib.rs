@@ -1,8 +1,48 @@
-//! An SFU on `rtc-thread`.
+//! An SFU on [`rtc_thread`]: browsers and WHIP/WHEP clients send their camera, and see themselves
+//! and each other.
+//!
+//! A selective forwarding unit receives each publisher's media once and sends it to many viewers,
+//! without decoding it. This one is the example of its workspace: small enough to be read, real
+//! enough to be used. It runs on libwebrtc's classic three kinds of threads:
+//!
+//! - the *signaling* thread takes the application's calls ([`Signaling`]), knows the sessions by
+//!   name, and keeps the limits;
+//! - the *worker* thread decides who is sent what;
+//! - *network* threads move packets: one UDP port each, shared by all its sessions; ICE, DTLS and
+//!   SRTP by [str0m].
+//!
+//! ```
+//! use echo_sfu::{ApiError, Sfu, SfuOptions};
+//!
+//! let sfu = Sfu::start(SfuOptions::default())?;
+//! let signaling = sfu.signaling();
+//! // Enqueued when called; a future, for whoever likes to await it.
+//! let refused = signaling.echo("not an offer".to_owned());
+//! let stats = signaling.stats();
+//! assert!(matches!(refused.wait(), Err(ApiError::BadOffer(_))));
+//! assert_eq!(0, stats.wait()?.sessions);
+//! sfu.shutdown()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The binary puts [`http`] in front: axum on a tokio runtime of its own, which knows nothing but
+//! [`Signaling`].
+//!
+//! # Guarantees
+//!
+//! - Operations take effect in the order in which they are called, awaited or not.
+//! - A session that ends, for whatever reason, leaves nothing behind on any thread; a client that
+//!   vanishes has ended within 30 seconds.
+//! - What a stranger sends to the UDP port costs two look-ups and one STUN parse, and is counted.
+//! - A fault in one session, a panic of the WebRTC library included, ends that session only.
+//!
+//! `docs/architecture.md` follows an echo from thread to thread.
 
-pub mod error;
+pub mod cli;
+pub mod http;
 
 mod demux;
+mod error;
 mod media;
 mod names;
 mod network;

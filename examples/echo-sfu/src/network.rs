@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use rtc_thread::ThreadBound;
 use socket_server::{RecvBatch, UdpHandler, UdpOptions, UdpSocket};
 use str0m::Candidate;
+use str0m::bwe::Bitrate;
 use str0m::config::DtlsCert;
 
 use crate::ApiError;
@@ -160,7 +161,7 @@ impl Network {
     /// Starts sending a track to a session of this thread that consumes it.
     pub(crate) fn subscribe(&mut self, track: TrackId, session: SessionKey) {
         let mut state = self.0.borrow_mut();
-        tracing::debug!(?track, ?session, "subscribed");
+        tracing::debug!(?track, ?session, "track subscribed");
         let consumes = state.transports.get(&session).is_some_and(|transport| {
             transport
                 .consumers()
@@ -246,6 +247,16 @@ impl Network {
         state.settle(now);
     }
 
+    /// Tells a client to send no more than so much.
+    pub(crate) fn limit_bitrate(&mut self, session: SessionKey, limit: Bitrate) {
+        let mut state = self.0.borrow_mut();
+        let now = Instant::now();
+        state.with_transport(session, now, |transport, outbox| {
+            transport.limit_bitrate(now, limit, outbox)
+        });
+        state.settle(now);
+    }
+
     fn send_pending_keyframe_request(&mut self, track: TrackId) {
         let mut state = self.0.borrow_mut();
         if let Some(source) = state.sources.get_mut(&track) {
@@ -279,6 +290,12 @@ impl Network {
         for session in silent {
             tracing::info!(?session, "the client has vanished");
             state.outbox.ended.push(session);
+        }
+        let limited: Vec<_> = state.transports.keys().copied().collect();
+        for session in limited {
+            state.with_transport(session, now, |transport, outbox| {
+                transport.remind_of_bitrate_limit(now, outbox)
+            });
         }
         state.sweeping = false;
         state.settle(now);
@@ -353,6 +370,7 @@ impl State {
             };
             self.sources.insert(track.id, source);
         }
+        tracing::debug!(session = ?key, "offer answered");
         self.demux.insert(key, ufrag);
         self.transports.insert(key, transport);
         self.count_sessions();
@@ -377,6 +395,7 @@ impl State {
                     break;
                 }
             }
+            tracing::trace!("packets received");
             for datagram in arrivals.iter() {
                 self.counters.packets_in.add(1);
                 self.counters.bytes_in.add(datagram.data.len());
@@ -450,6 +469,9 @@ impl State {
             for (session, address) in std::mem::take(&mut self.outbox.validated) {
                 self.demux.learn(session, address);
             }
+            for (session, downlink) in std::mem::take(&mut self.outbox.downlinks) {
+                self.tell_worker(move |worker| worker.downlink_estimated(session, downlink));
+            }
             let packets = std::mem::take(&mut self.outbox.packets);
             let requests = std::mem::take(&mut self.outbox.keyframe_requests);
             let ended = std::mem::take(&mut self.outbox.ended);
@@ -499,7 +521,7 @@ impl State {
     /// Goes through the subscribers one after another, not through the packets: so the datagrams
     /// for one client come in a row, and can leave in one system call.
     fn deliver(&mut self, now: Instant, packets: &[(TrackId, MediaPacket)]) {
-        tracing::trace!(packets = packets.len(), "forwarding");
+        tracing::trace!(packets = packets.len(), "packets forwarded");
         let mut tracks: Vec<TrackId> = packets.iter().map(|(track, _)| *track).collect();
         tracks.sort_unstable();
         tracks.dedup();

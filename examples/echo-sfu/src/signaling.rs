@@ -48,7 +48,7 @@ impl Signaling {
     /// Opens a session that is sent back what it sends.
     pub fn echo(&self, offer: String) -> Operation<Answer> {
         self.enqueue(move |state, reply| {
-            tracing::debug!(operation = "echo", "called");
+            tracing::debug!(operation = "echo", "operation called");
             let open = Open::echo(offer, reply);
             state.open(open);
         })
@@ -62,7 +62,7 @@ impl Signaling {
         offer: String,
     ) -> Operation<Answer> {
         self.enqueue(move |state, reply| {
-            tracing::debug!(operation = "publish", %room, "called");
+            tracing::debug!(operation = "publish", %room, "operation called");
             state.publish(room, display_name, offer, reply);
         })
     }
@@ -75,7 +75,7 @@ impl Signaling {
         offer: String,
     ) -> Operation<Answer> {
         self.enqueue(move |state, reply| {
-            tracing::debug!(operation = "view", %room, "called");
+            tracing::debug!(operation = "view", %room, "operation called");
             state.view(room, publisher, offer, reply);
         })
     }
@@ -88,7 +88,7 @@ impl Signaling {
         fragment: String,
     ) -> Operation<()> {
         self.enqueue(move |state, reply| {
-            tracing::debug!(operation = "trickle", "called");
+            tracing::debug!(operation = "trickle", "operation called");
             state.trickle(&session, if_match.as_deref(), &fragment, reply);
         })
     }
@@ -96,7 +96,7 @@ impl Signaling {
     /// Ends a session. If it publishes, the sessions that view it end too.
     pub fn close(&self, session: SessionToken) -> Operation<()> {
         self.enqueue(move |state, reply| {
-            tracing::debug!(operation = "close", "called");
+            tracing::debug!(operation = "close", "operation called");
             reply.send(state.close(&session));
         })
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rtc_thread::DelayedTask;
 use socket_server::SendBatch;
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::config::DtlsCert;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -19,6 +20,11 @@ use crate::sdp::{self, Offer};
 const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 /// A client that has not connected after so long will not.
 const CONNECT_LIMIT: Duration = Duration::from_secs(25);
+/// What a client's downlink is taken to carry until it is known.
+const INITIAL_DOWNLINK: Bitrate = Bitrate::kbps(2_500);
+/// As much as one publisher's audio and video usually need. Where a downlink seems to carry less,
+/// its estimate is probed for up to this.
+const WANTED_DOWNLINK: Bitrate = Bitrate::kbps(5_000);
 /// Ways by which a client's datagrams have come in, kept to answer by the same.
 const MAX_PATHS: usize = 16;
 
@@ -42,6 +48,8 @@ pub(crate) struct WebRtcTransport {
     produced: Vec<(Mid, TrackId)>,
     /// What the client receives.
     consumers: Vec<Consumer>,
+    /// What the client is to send at most.
+    bitrate_limit: Option<Bitrate>,
     /// The pending wake-up for str0m's next deadline.
     pub(crate) timer: Option<(Instant, DelayedTask)>,
 }
@@ -52,6 +60,8 @@ pub(crate) struct Outbox {
     pub(crate) datagrams: SendBatch,
     pub(crate) packets: Vec<(TrackId, MediaPacket)>,
     pub(crate) keyframe_requests: Vec<(NetworkIndex, TrackId)>,
+    /// What the downlinks of clients seem to carry.
+    pub(crate) downlinks: Vec<(SessionKey, Bitrate)>,
     /// Addresses that ICE has validated.
     pub(crate) validated: Vec<(SessionKey, SocketAddr)>,
     /// Transports that have ended.
@@ -93,6 +103,7 @@ impl WebRtcTransport {
             .enable_vp9(true)
             .enable_h264(true)
             .enable_av1(true)
+            .enable_bwe(Some(INITIAL_DOWNLINK))
             .build(now);
         for address in candidates {
             let candidate = Candidate::host(*address, "udp")
@@ -113,8 +124,10 @@ impl WebRtcTransport {
             last_heard: now,
             produced: Vec::new(),
             consumers: Vec::new(),
+            bitrate_limit: None,
             timer: None,
         };
+        transport.rtc.bwe().set_bitrate(Bitrate::ZERO, WANTED_DOWNLINK);
         let (tracks, receiving) = transport.take_media_lines(&answer);
         Ok(Negotiated {
             transport,
@@ -182,6 +195,10 @@ impl WebRtcTransport {
             let config = self.rtc.codec_config();
             match Consumer::new(track, *source, line.mid, &line.accepted, config) {
                 Some(consumer) => {
+                    // What comes in paced goes out as it comes: another pacer would only delay it.
+                    if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(line.mid, None) {
+                        stream.set_unpaced(true);
+                    }
                     consumed.push(track.id);
                     self.consumers.push(consumer);
                 }
@@ -328,6 +345,36 @@ impl WebRtcTransport {
         self.advance(now, outbox)
     }
 
+    /// Tells the client to send no more than so much, now and every time it is
+    /// [reminded](Self::remind_of_bitrate_limit).
+    pub(crate) fn limit_bitrate(
+        &mut self,
+        now: Instant,
+        limit: Bitrate,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        self.bitrate_limit = Some(limit);
+        self.remind_of_bitrate_limit(now, outbox)
+    }
+
+    /// Repeats the limit, since the message that told it may have been lost.
+    pub(crate) fn remind_of_bitrate_limit(
+        &mut self,
+        now: Instant,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        if let Some(limit) = self.bitrate_limit {
+            // It is for the whole connection; the last line is the video's, as browsers offer them,
+            // and video is what can adapt.
+            for (mid, _) in self.produced.last() {
+                if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(*mid, None) {
+                    stream.request_remb(limit);
+                }
+            }
+        }
+        self.advance(now, outbox)
+    }
+
     /// Takes in candidates that the client has trickled.
     pub(crate) fn add_remote_candidates(
         &mut self,
@@ -423,8 +470,12 @@ impl WebRtcTransport {
                         .push((consumer.source, consumer.track));
                 }
             }
+            Event::EgressBitrateEstimate(BweKind::Twcc {
+                estimate,
+                can_probe: true,
+            }) => outbox.downlinks.push((self.key, estimate)),
             Event::Connected => {
-                tracing::debug!(session = ?self.key, "connected");
+                tracing::debug!(session = ?self.key, "client connected");
                 self.connected = true;
                 // Whoever comes late has nothing to decode before the next key frame.
                 let video = self
@@ -440,7 +491,7 @@ impl WebRtcTransport {
                 // Being disconnected is often a pause only; what ends the session is silence.
             }
             Event::Closed => {
-                tracing::debug!(session = ?self.key, "closed by the client");
+                tracing::debug!(session = ?self.key, "client closed");
                 outbox.ended.push(self.key);
             }
             _ => {}

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use rtc_thread::ThreadBound;
+use str0m::bwe::Bitrate;
 
 use crate::ApiError;
 use crate::media::{NetworkIndex, SessionKey, Track, TrackId};
@@ -41,6 +42,8 @@ struct Session {
     closing: bool,
     produced: Vec<Track>,
     consumed: Vec<TrackId>,
+    /// What its client's downlink seems to carry.
+    downlink: Option<Bitrate>,
 }
 
 impl Worker {
@@ -86,6 +89,7 @@ impl Worker {
             closing: false,
             produced: Vec::new(),
             consumed: Vec::new(),
+            downlink: None,
         };
         self.sessions.insert(key, session);
         self.tell_network(network, move |network| {
@@ -115,6 +119,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(&key) else {
             return;
         };
+        tracing::debug!(session = ?key, role = ?session.role, "session opened");
         session.open = true;
         session.produced = opened.produced;
         session.consumed = opened.consumed;
@@ -152,7 +157,7 @@ impl Worker {
         session: SessionKey,
         destination: NetworkIndex,
     ) {
-        tracing::debug!(?track, ?session, "routed");
+        tracing::debug!(?track, ?session, "track routed");
         self.tell_network(destination, move |network| {
             network.subscribe(track, session)
         });
@@ -179,6 +184,7 @@ impl Worker {
         let Some(session) = self.sessions.remove(&key) else {
             return;
         };
+        tracing::debug!(session = ?key, "session ended");
         if let Role::View(publisher) = session.role {
             self.unroute(&session, publisher);
         }
@@ -214,6 +220,40 @@ impl Worker {
                     network.remove_destination(track, destination);
                 });
             }
+        }
+    }
+
+    /// A network thread has an idea of what a client's downlink carries.
+    ///
+    /// Nobody gains from a publisher that sends more than any of its viewers can be sent; so it is
+    /// told to send what the best of them can. (The others lose packets, and ask for them again: to
+    /// serve them better takes layers.)
+    pub(crate) fn downlink_estimated(&mut self, key: SessionKey, downlink: Bitrate) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        session.downlink = Some(downlink);
+        let source = match session.role {
+            Role::Publish => return,
+            Role::Echo => key,
+            Role::View(publisher) => publisher,
+        };
+        let Some(network) = self.sessions.get(&source).map(|source| source.network) else {
+            return;
+        };
+        let is_sent_it = |(own, session): &(&SessionKey, &Session)| match session.role {
+            Role::Publish => false,
+            Role::Echo => **own == source,
+            Role::View(publisher) => publisher == source,
+        };
+        let best = self
+            .sessions
+            .iter()
+            .filter(is_sent_it)
+            .filter_map(|(_, session)| session.downlink)
+            .max_by(|a, b| a.as_u64().cmp(&b.as_u64()));
+        if let Some(best) = best {
+            self.tell_network(network, move |network| network.limit_bitrate(source, best));
         }
     }
 
