@@ -121,7 +121,7 @@ impl RunLoop {
             self.drop_quietly("a task that did not run", |_| drop(task));
         }
         self.drop_quietly("an object of the thread", |_| {
-            scope.context().drop_objects()
+            scope.context().drop_objects();
         });
         outcome
     }

@@ -1,5 +1,84 @@
-//! Server.
+//! The wait point of a real-time-communication thread.
+//!
+//! A thread of an RTC stack has two kinds of work: what other threads post to it, and what arrives at
+//! its sockets. It must be able to sleep until *either* comes, or until a moment it has in mind, and
+//! that takes one place to wait in. libwebrtc calls that place a `SocketServer`; this crate is it,
+//! without the tasks, which are the business of the crate `rtc-thread`.
+//!
+//! ```
+//! use std::net::{SocketAddr, UdpSocket as Client};
+//!
+//! use socket_server::{
+//!     MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SocketServer, UdpHandler, UdpOptions,
+//!     UdpSocket,
+//! };
+//!
+//! /// Sends everything back.
+//! struct Echo(RecvBatch);
+//!
+//! impl UdpHandler for Echo {
+//!     fn on_readable(&mut self, socket: &UdpSocket) {
+//!         while socket.recv(&mut self.0).is_ok() {
+//!             for datagram in self.0.iter() {
+//!                 // A datagram that there is no room for is lost, as datagrams are.
+//!                 let _ = socket.send_to(datagram.source, datagram.data);
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let server = PhysicalSocketServer::new()?;
+//! let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+//! let socket = server.bind_udp(&UdpOptions::new(any_port))?;
+//! socket.set_handler(Echo(RecvBatch::new()));
+//!
+//! let client = Client::bind(any_port)?;
+//! client.send_to(b"hello", socket.local_addr())?;
+//!
+//! // What a thread does all day.
+//! server.wait(MaxWait::Forever, ProcessIo::Yes)?;
+//!
+//! let mut buffer = [0; 100];
+//! let (length, _) = client.recv_from(&mut buffer)?;
+//! assert_eq!(b"hello", &buffer[..length]);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # The parts
+//!
+//! | here | what it is | libwebrtc |
+//! |---|---|---|
+//! | [`SocketServer`] | what a thread waits in | `SocketServer` |
+//! | [`NullSocketServer`] | one without sockets: it parks | `NullSocketServer` |
+//! | [`PhysicalSocketServer`] | one of the operating system's sockets, on mio | `PhysicalSocketServer` |
+//! | [`WakeHandle`], [`Wake`] | ends a wait from another thread | `WakeUp` |
+//! | [`UdpSocket`], [`UdpOptions`], [`UdpHandler`] | a socket, and who is called when it is ready | `AsyncUDPSocket` |
+//! | [`RecvBatch`], [`Datagram`] | what has arrived, many at a time | `ReceivedIpPacket`, one at a time |
+//! | [`SendBatch`], [`SendReport`] | what is to leave, many at a time | none |
+//!
+//! # Guarantees
+//!
+//! Each is stated in full at the item that gives it, and tested by name in `tests/`.
+//!
+//! - **Wake-ups** are sticky, coalesce, and are never lost.
+//! - **Deadlines** are never early; on Linux they are exact to some tens of microseconds.
+//! - **Readiness** is level-like: a handler that leaves data behind is called again, and sockets take
+//!   turns.
+//! - **Events** reach the socket that they were for, or nobody.
+//! - **Handlers** run without a lock or a borrow being held, and may do anything but wait.
+//! - **Errors** of a UDP socket are reported, and never close it.
+//! - **Cost.** Receiving and sending allocate nothing once the batches have grown; segmentation and
+//!   coalescing by the kernel (GSO, GRO) are used where it has them.
+//!
+//! # Platforms
+//!
+//! Linux first. Elsewhere it works as mio and [quinn-udp] do: deadlines are rounded up to a
+//! millisecond, and what the system does not tell of a datagram is `None`.
+//!
+//! [quinn-udp]: https://crates.io/crates/quinn-udp
+
 #![forbid(unsafe_code)]
+
 mod deadline;
 mod ecn;
 mod null;

@@ -371,3 +371,51 @@ impl Drop for BorrowedHandler<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::{MaxWait, PhysicalSocketServer, ProcessIo, SocketServer};
+
+    /// Notes when it is told of room.
+    struct Writer(Rc<Cell<usize>>);
+
+    impl UdpHandler for Writer {
+        fn on_readable(&mut self, _socket: &UdpSocket) {}
+
+        fn on_writable(&mut self, _socket: &UdpSocket) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    /// Conformance item 32. On loopback a datagram leaves the send buffer within the call that sends
+    /// it, so that no send ever blocks; this starts where one that did would have gone on.
+    #[test]
+    fn after_a_send_that_blocked_the_handler_hears_once_that_there_is_room() {
+        let server = PhysicalSocketServer::new().unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let socket = server.bind_udp(&UdpOptions::new(any)).unwrap();
+        let told = Rc::new(Cell::new(0));
+        socket.set_handler(Writer(told.clone()));
+        let quiet = |expected: usize| {
+            let deadline = Instant::now() + Duration::from_millis(10);
+            while Instant::now() < deadline {
+                server.wait(MaxWait::Until(deadline), ProcessIo::Yes).unwrap();
+            }
+            assert_eq!(expected, told.get());
+        };
+        quiet(0);
+        for times in 1..=3 {
+            socket.core.watch_writable().unwrap();
+            // A second send that blocks asks for no second call.
+            socket.core.watch_writable().unwrap();
+            while told.get() < times {
+                server.wait(MaxWait::Forever, ProcessIo::Yes).unwrap();
+            }
+            socket.send_to(socket.local_addr(), b"x").unwrap();
+            quiet(times);
+        }
+    }
+}

@@ -38,8 +38,8 @@
 //!
 //! `docs/architecture.md` follows an echo from thread to thread.
 
-pub mod cli;
-pub mod http;
+// cli
+// http
 
 mod demux;
 mod error;

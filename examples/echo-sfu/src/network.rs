@@ -399,10 +399,6 @@ impl State {
             for datagram in arrivals.iter() {
                 self.counters.packets_in.add(1);
                 self.counters.bytes_in.add(datagram.data.len());
-                if datagram.truncated {
-                    self.counters.datagrams_truncated.add(1);
-                    continue;
-                }
                 let source = canonical(datagram.source);
                 let local_ip = datagram.local_ip.map(|ip| ip.to_canonical());
                 match self.demux.find(source, datagram.data) {
@@ -608,6 +604,8 @@ impl State {
 
     /// Hands the datagrams to the system. What does not fit its buffer waits for `on_writable`.
     fn flush(&mut self) {
+        let dropped = std::mem::take(&mut self.outbox.datagrams_dropped);
+        self.counters.send_errors.add(dropped);
         let datagrams = &mut self.outbox.datagrams;
         if datagrams.is_empty() {
             return;
@@ -616,6 +614,9 @@ impl State {
         self.counters.packets_out.add(report.datagrams);
         self.counters.bytes_out.add(report.bytes);
         self.counters.send_errors.add(report.failed);
+        if let Some(error) = report.last_error {
+            tracing::debug!(%error, failed = report.failed, "sending failed");
+        }
     }
 
     fn tell_worker(&self, message: impl FnOnce(&mut Worker) + Send + 'static) {

@@ -42,7 +42,6 @@ pub(crate) struct NetworkCounters {
     datagrams_malformed: Counter,
     datagrams_unknown_source: Counter,
     stun_unknown_user: Counter,
-    pub(crate) datagrams_truncated: Counter,
 }
 
 impl NetworkCounters {
@@ -72,7 +71,6 @@ impl NetworkCounters {
             datagrams_malformed: self.datagrams_malformed.get(),
             datagrams_unknown_source: self.datagrams_unknown_source.get(),
             stun_unknown_user: self.stun_unknown_user.get(),
-            datagrams_truncated: self.datagrams_truncated.get(),
         }
     }
 }
@@ -123,8 +121,6 @@ pub struct NetworkStats {
     pub datagrams_unknown_source: u64,
     /// STUN messages for user fragments that belong to no session.
     pub stun_unknown_user: u64,
-    /// Datagrams too long for the receive buffer.
-    pub datagrams_truncated: u64,
 }
 
 /// A room: what `GET /rooms/{room}` shows.

@@ -45,7 +45,7 @@ pub(crate) struct WebRtcTransport {
     opened_at: Instant,
     last_heard: Instant,
     /// What the client sends, by media line.
-    produced: Vec<(Mid, TrackId)>,
+    produced: Vec<Produced>,
     /// What the client receives.
     consumers: Vec<Consumer>,
     /// What the client is to send at most.
@@ -54,10 +54,20 @@ pub(crate) struct WebRtcTransport {
     pub(crate) timer: Option<(Instant, DelayedTask)>,
 }
 
+/// A track that the client sends, and on which media line.
+#[derive(Debug)]
+struct Produced {
+    mid: Mid,
+    kind: MediaKind,
+    track: TrackId,
+}
+
 /// What a transport's handling leaves to be done by its thread.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pub(crate) datagrams: SendBatch,
+    /// Those that there was no room for.
+    pub(crate) datagrams_dropped: usize,
     pub(crate) packets: Vec<(TrackId, MediaPacket)>,
     pub(crate) keyframe_requests: Vec<(NetworkIndex, TrackId)>,
     /// What the downlinks of clients seem to carry.
@@ -127,7 +137,10 @@ impl WebRtcTransport {
             bitrate_limit: None,
             timer: None,
         };
-        transport.rtc.bwe().set_bitrate(Bitrate::ZERO, WANTED_DOWNLINK);
+        transport
+            .rtc
+            .bwe()
+            .set_bitrate(Bitrate::ZERO, WANTED_DOWNLINK);
         let (tracks, receiving) = transport.take_media_lines(&answer);
         Ok(Negotiated {
             transport,
@@ -163,7 +176,11 @@ impl WebRtcTransport {
                     kind,
                     codecs,
                 };
-                self.produced.push((line.mid, track.id));
+                self.produced.push(Produced {
+                    mid: line.mid,
+                    kind,
+                    track: track.id,
+                });
                 tracks.push(track);
             }
             if direction.is_sending() {
@@ -221,7 +238,7 @@ impl WebRtcTransport {
     }
 
     pub(crate) fn produced(&self) -> impl Iterator<Item = TrackId> {
-        self.produced.iter().map(|(_, track)| *track)
+        self.produced.iter().map(|produced| produced.track)
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -332,12 +349,11 @@ impl WebRtcTransport {
         track: TrackId,
         outbox: &mut Outbox,
     ) -> Option<Instant> {
-        let mid = self
+        let produced = self
             .produced
             .iter()
-            .find(|(_, id)| *id == track)
-            .map(|(mid, _)| *mid);
-        if let Some(mid) = mid
+            .find(|produced| produced.track == track);
+        if let Some(mid) = produced.map(|produced| produced.mid)
             && let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None)
         {
             stream.request_keyframe(KeyframeRequestKind::Pli);
@@ -364,12 +380,15 @@ impl WebRtcTransport {
         outbox: &mut Outbox,
     ) -> Option<Instant> {
         if let Some(limit) = self.bitrate_limit {
-            // It is for the whole connection; the last line is the video's, as browsers offer them,
-            // and video is what can adapt.
-            for (mid, _) in self.produced.last() {
-                if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(*mid, None) {
-                    stream.request_remb(limit);
-                }
+            // It is for the whole connection, and video is what can adapt to it.
+            let video = self
+                .produced
+                .iter()
+                .find(|produced| produced.kind == MediaKind::Video);
+            if let Some(mid) = video.map(|produced| produced.mid)
+                && let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None)
+            {
+                stream.request_remb(limit);
             }
         }
         self.advance(now, outbox)
@@ -440,9 +459,14 @@ impl WebRtcTransport {
                     let destination = transmit.destination;
                     let path = self.paths.iter().find(|(source, _)| *source == destination);
                     let source_ip = path.map(|(_, local_ip)| *local_ip);
-                    outbox
+                    let contents = &transmit.contents;
+                    if outbox
                         .datagrams
-                        .push(destination, source_ip, None, &transmit.contents);
+                        .push(destination, source_ip, None, contents)
+                        .is_err()
+                    {
+                        outbox.datagrams_dropped += 1;
+                    }
                     // str0m sends to nobody whose STUN it has not authenticated.
                     outbox.validated.push((self.key, destination));
                 }
@@ -457,9 +481,9 @@ impl WebRtcTransport {
                 let mid = packet.header.ext_vals.mid;
                 let ssrc = packet.header.ssrc;
                 let mid = mid.or_else(|| Some(self.rtc.direct_api().stream_rx(&ssrc)?.mid()));
-                let track = self.produced.iter().find(|(own, _)| Some(*own) == mid);
-                if let Some((_, track)) = track {
-                    outbox.packets.push((*track, packet.into()));
+                let produced = self.produced.iter().find(|own| Some(own.mid) == mid);
+                if let Some(produced) = produced {
+                    outbox.packets.push((produced.track, packet.into()));
                 }
             }
             Event::KeyframeRequest(request) => {

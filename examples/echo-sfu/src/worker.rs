@@ -159,10 +159,10 @@ impl Worker {
     ) {
         tracing::debug!(?track, ?session, "track routed");
         self.tell_network(destination, move |network| {
-            network.subscribe(track, session)
+            network.subscribe(track, session);
         });
         self.tell_network(source, move |network| {
-            network.add_destination(track, destination)
+            network.add_destination(track, destination);
         });
     }
 

@@ -181,6 +181,24 @@ fn a_viewers_wish_for_a_key_frame_reaches_the_publisher() {
 }
 
 #[test]
+fn a_client_whose_downlink_loses_packets_is_asked_to_send_less() {
+    let sfu = sfu(|_| {});
+    let signaling = sfu.signaling();
+    let open = |offer| signaling.echo(offer).wait();
+    let (mut client, _) = connect(Direction::SendRecv, USUAL, open).unwrap();
+    client.run_until("it is told what its downlink carries", |client| {
+        client.exchange();
+        client.least_remb.is_some()
+    });
+    let before = client.least_remb.unwrap();
+    client.loses_one_in = Some(2);
+    client.run_until("it is told to send less than half as much", |client| {
+        client.exchange();
+        client.least_remb.is_some_and(|least| least < before / 2)
+    });
+}
+
+#[test]
 fn those_without_a_codec_in_common_are_told_so() {
     let sfu = sfu(|_| {});
     let signaling = sfu.signaling();

@@ -3,10 +3,10 @@
 //!
 //! Every step logs; a subscriber of the test's own notes the thread on which it hears each.
 
+#[allow(dead_code, reason = "each test uses its part of it")]
 mod rtc_client;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
@@ -24,6 +25,11 @@ pub(crate) struct Client {
     pub(crate) closed: bool,
     pub(crate) received: Vec<RtpPacket>,
     pub(crate) keyframe_requests: Vec<KeyframeRequestKind>,
+    /// Of so many media packets, one does not get through to the client.
+    pub(crate) loses_one_in: Option<u64>,
+    /// The least that the SFU has asked the client to limit itself to.
+    pub(crate) least_remb: Option<u64>,
+    arrived: u64,
     sent: u64,
 }
 
@@ -60,6 +66,9 @@ impl Client {
             closed: false,
             received: Vec::new(),
             keyframe_requests: Vec::new(),
+            loses_one_in: None,
+            least_remb: None,
+            arrived: 0,
             sent: 0,
         };
         (client, offer.to_sdp_string(), pending)
@@ -126,6 +135,9 @@ impl Client {
         let mut buffer = [0; 2000];
         match self.socket.recv_from(&mut buffer) {
             Ok((length, source)) => {
+                if self.loses(buffer[0]) {
+                    return;
+                }
                 let destination = self.socket.local_addr().unwrap();
                 let datagram = &buffer[..length];
                 let received = Receive::new(Protocol::Udp, source, destination, datagram).unwrap();
@@ -143,6 +155,15 @@ impl Client {
         self.drain();
     }
 
+    fn loses(&mut self, first_byte: u8) -> bool {
+        let is_media = (128..192).contains(&first_byte);
+        self.arrived += u64::from(is_media);
+        is_media
+            && self
+                .loses_one_in
+                .is_some_and(|n| self.arrived.is_multiple_of(n))
+    }
+
     fn drain(&mut self) {
         loop {
             match self.rtc.poll_output().unwrap() {
@@ -157,6 +178,11 @@ impl Client {
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(Event::KeyframeRequest(request)) => {
                     self.keyframe_requests.push(request.kind);
+                }
+                Output::Event(Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. })) => {
+                    let estimate = estimate.as_u64();
+                    let least = self.least_remb.unwrap_or(estimate).min(estimate);
+                    self.least_remb = Some(least);
                 }
                 Output::Event(_) => {}
             }
