@@ -168,7 +168,7 @@ fn delay_zero_runs_after_what_was_posted_before_it() {
                 handle.post(move || first.send("posted").unwrap()).unwrap();
                 handle
                     .post_delayed(Duration::ZERO, move || {
-                        second.send("delayed by zero").unwrap()
+                        second.send("delayed by zero").unwrap();
                     })
                     .unwrap();
             })
@@ -227,7 +227,7 @@ fn a_cancelled_task_is_handed_back_and_does_not_run() {
     let other = sender.clone();
     let kept = Duration::from_millis(2);
     let delayed = thread.post_delayed(Duration::from_millis(1), move || {
-        sender.send("cancelled").unwrap()
+        sender.send("cancelled").unwrap();
     });
     thread
         .post_delayed(kept, move || other.send("kept").unwrap())

@@ -38,8 +38,8 @@
 //!
 //! `docs/architecture.md` follows an echo from thread to thread.
 
-// cli
-// http
+pub mod cli;
+pub mod http;
 
 mod demux;
 mod error;
@@ -58,6 +58,6 @@ pub use error::ApiError;
 pub use media::TrackInfo;
 pub use names::{DisplayName, PublisherId, RoomName, SessionToken};
 pub use operation::Operation;
-pub use sfu::{Sfu, SfuOptions, StartError};
+pub use sfu::{Sfu, SfuOptions, StartError, local_addresses};
 pub use signaling::{Answer, Signaling};
 pub use stats::{NetworkStats, PublisherInfo, RoomInfo, SfuStats};

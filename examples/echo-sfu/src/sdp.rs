@@ -53,7 +53,7 @@ impl Offer {
             })
             .collect();
         let parsed = SdpOffer::from_sdp_string(&adjusted)
-            .map_err(|error| ApiError::BadOffer(error.to_string()))?;
+            .map_err(|error| ApiError::BadOffer(one_sentence(&error.to_string())))?;
         Ok(Self {
             parsed,
             text: adjusted,
@@ -79,6 +79,20 @@ impl Offer {
     ) -> Result<String, E> {
         let answer = accept(self.parsed)?;
         Ok(order_codecs(&self.text, &answer.to_sdp_string()))
+    }
+}
+
+/// The parser's message is of several lines, one of which is an address in memory.
+fn one_sentence(message: &str) -> String {
+    let lines = message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.contains("PointerOffset"));
+    let sentence = lines.collect::<Vec<_>>().join(", ");
+    if sentence.is_empty() {
+        "it is not SDP".to_owned()
+    } else {
+        sentence
     }
 }
 

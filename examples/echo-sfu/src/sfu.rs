@@ -58,9 +58,6 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The machine's own addresses could not be found out.
-    #[error("cannot find out this machine's addresses")]
-    Addresses(#[source] io::Error),
     /// The certificate for DTLS could not be made.
     #[error("cannot make a certificate: {0}")]
     Certificate(String),
@@ -111,7 +108,7 @@ impl Sfu {
             .dtls_provider
             .generate_certificate()
             .ok_or_else(|| StartError::Certificate("the crypto library made none".to_owned()))?;
-        let announced = announced_addresses(&options)?;
+        let announced = announced_addresses(&options);
 
         let mut network_threads = Vec::new();
         let mut networks = Vec::new();
@@ -238,26 +235,39 @@ impl Drop for Sfu {
     }
 }
 
-/// Loopback first: a browser on this machine finds it soonest.
-fn announced_addresses(options: &SfuOptions) -> Result<Vec<IpAddr>, StartError> {
+fn announced_addresses(options: &SfuOptions) -> Vec<IpAddr> {
     if !options.announced.is_empty() {
-        return Ok(options.announced.clone());
-    }
-    if !options.udp_bind.is_unspecified() {
-        return Ok(vec![options.udp_bind]);
-    }
-    let interfaces = if_addrs::get_if_addrs().map_err(StartError::Addresses)?;
-    let reachable = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_link_local(),
+        options.announced.clone()
+    } else if !options.udp_bind.is_unspecified() {
+        vec![options.udp_bind]
+    } else {
         // The IPv6 wildcard accepts both families; the IPv4 one does not.
-        IpAddr::V6(ip) => options.udp_bind.is_ipv6() && !ip.is_unicast_link_local(),
+        let mut addresses = local_addresses();
+        addresses.retain(|ip| ip.is_ipv4() || options.udp_bind.is_ipv6());
+        addresses
+    }
+}
+
+/// This machine's addresses that others can use, loopback ones first: a browser on this machine
+/// finds those soonest. Just the IPv4 loopback address if the system does not tell.
+pub fn local_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot find out this machine's addresses; see --announce");
+        Vec::new()
+    });
+    let is_link_local = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     let mut addresses: Vec<_> = interfaces
         .iter()
         .map(if_addrs::Interface::ip)
-        .filter(reachable)
+        .filter(|ip| !is_link_local(ip))
         .collect();
     addresses.sort_by_key(|ip| !ip.is_loopback());
     addresses.dedup();
-    Ok(addresses)
+    if addresses.is_empty() {
+        addresses.push(Ipv4Addr::LOCALHOST.into());
+    }
+    addresses
 }
