@@ -64,9 +64,26 @@ impl Server {
 
     /// Starts a server with further options.
     pub(crate) fn start_with(options: &[&str]) -> Self {
+        let loopback = ["--udp-bind", "127.0.0.1", "--announce", "127.0.0.1"];
+        Self::launch(&[&loopback, options].concat())
+    }
+
+    /// Starts a server whose media is on all addresses of the machine: neither libnice nor aioice
+    /// looks at loopback.
+    pub(crate) fn start_on_all_addresses() -> Self {
+        let addresses = if_addrs::get_if_addrs().unwrap();
+        assert!(
+            addresses.iter().any(|one| !one.is_loopback()),
+            "this machine has no address but loopback; give it one: \
+             ip link add dummy0 type dummy && ip addr add 192.0.2.1/24 dev dummy0 && \
+             ip link set dummy0 up"
+        );
+        Self::launch(&[])
+    }
+
+    fn launch(options: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_echo-sfu"))
             .args(["--http", "127.0.0.1:0", "--udp-port", "0"])
-            .args(["--udp-bind", "127.0.0.1", "--announce", "127.0.0.1"])
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -164,9 +181,11 @@ impl Server {
     pub(crate) fn stop(mut self) {
         self.interrupt();
         let start = Instant::now();
-        let status = wait_for("the server ends", || match self.process.try_wait().unwrap() {
-            Some(status) => Ok(status),
-            None => Err(start.elapsed()),
+        let status = wait_for("the server ends", || {
+            match self.process.try_wait().unwrap() {
+                Some(status) => Ok(status),
+                None => Err(start.elapsed()),
+            }
         });
         assert!(status.success(), "the server ended with {status}");
     }
@@ -180,7 +199,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {
-            let output = self.output.lock().unwrap_or_else(|poison| poison.into_inner());
+            let output = self
+                .output
+                .lock()
+                .unwrap_or_else(|poison| poison.into_inner());
             eprintln!("--- the server said ---\n{}", output.join("\n"));
         }
         let _ = self.process.kill();
@@ -189,7 +211,7 @@ impl Drop for Server {
 }
 
 /// Keeps what a process says, and hands each line on.
-fn collect(
+pub(super) fn collect(
     from: impl Read + Send + 'static,
     output: &Arc<Mutex<Vec<String>>>,
     mut each_line: impl FnMut(&str) + Send + 'static,

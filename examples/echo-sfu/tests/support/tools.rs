@@ -1,36 +1,63 @@
 //! The programs that tests need: found, else installed, else the command that would install them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use super::machine::scratch;
+
+const SUPPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support");
+
 /// The browser.
-pub(crate) fn chromium() -> &'static Path {
+pub(crate) fn chromium() -> Command {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| provide("chromium"))
+    Command::new(PATH.get_or_init(|| provide("chromium")))
 }
 
-/// GStreamer's WHIP client, and the folder that its libraries are to be looked for in first.
-pub(crate) fn whip_client() -> (&'static Path, &'static Path) {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    static LIBRARIES: OnceLock<PathBuf> = OnceLock::new();
-    let program = PATH.get_or_init(|| provide("whip-client"));
-    let libraries = LIBRARIES.get_or_init(|| provide("no-upnp"));
-    (program, libraries)
+/// GStreamer's WHIP client, kept from looking for routers.
+pub(crate) fn whip_client() -> Command {
+    static PATHS: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    let (program, libraries) = PATHS.get_or_init(|| (provide("whip-client"), build_no_upnp()));
+    let mut command = Command::new(program);
+    command.env("LD_LIBRARY_PATH", libraries);
+    command
 }
 
-/// A Python interpreter that can import aiortc.
-pub(crate) fn python_with_aiortc() -> &'static Path {
+/// Python with aiortc, running one of the scripts beside this file.
+pub(crate) fn python(script: &str) -> Command {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| provide("aiortc"))
+    let mut command = Command::new(PATH.get_or_init(|| provide("aiortc")));
+    command.arg(Path::new(SUPPORT).join(script));
+    command
 }
 
-/// The script prints the path as its last line, and what it does about it on standard error.
 fn provide(tool: &str) -> PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/provide-tool");
-    let output = Command::new("bash").args([script, tool]).output().unwrap();
+    let output = Command::new("bash")
+        .arg(Path::new(SUPPORT).join("provide-tool"))
+        .arg(tool)
+        .env("CARGO_TARGET_DIR", scratch().parent().unwrap())
+        .output()
+        .unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "no {tool}:\n{complaint}");
+    assert!(output.status.success(), "no {tool}: {complaint}");
     let said = String::from_utf8(output.stdout).unwrap();
     PathBuf::from(said.lines().last().expect("the path of the tool"))
+}
+
+/// Makes a folder with a library that libnice takes for its UPnP library, under the names it has in
+/// the distributions.
+fn build_no_upnp() -> PathBuf {
+    let folder = scratch().join("no-upnp");
+    fs::create_dir_all(&folder).unwrap();
+    let library = folder.join("libgupnp-igd-1.0.so.4");
+    let status = Command::new("rustc")
+        .args(["--edition", "2024", "--crate-type", "cdylib", "-o"])
+        .arg(&library)
+        .arg(Path::new(SUPPORT).join("no_upnp.rs"))
+        .status()
+        .unwrap();
+    assert!(status.success(), "rustc: {status}");
+    fs::copy(&library, folder.join("libgupnp-igd-1.6.so.0")).unwrap();
+    folder
 }
