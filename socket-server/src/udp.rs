@@ -402,7 +402,9 @@ mod tests {
         let quiet = |expected: usize| {
             let deadline = Instant::now() + Duration::from_millis(10);
             while Instant::now() < deadline {
-                server.wait(MaxWait::Until(deadline), ProcessIo::Yes).unwrap();
+                server
+                    .wait(MaxWait::Until(deadline), ProcessIo::Yes)
+                    .unwrap();
             }
             assert_eq!(expected, told.get());
         };

@@ -42,6 +42,8 @@ pub mod cli;
 pub mod http;
 
 mod demux;
+#[cfg(feature = "openssl")]
+mod dtls_openssl;
 mod error;
 mod media;
 mod names;

@@ -103,7 +103,7 @@ impl WebRtcTransport {
         candidates: &[SocketAddr],
         now: Instant,
     ) -> Result<Negotiated, ApiError> {
-        let mut rtc = Rtc::builder()
+        let config = Rtc::builder()
             .set_ice_lite(true)
             .set_rtp_mode(true)
             .set_dtls_cert(certificate.clone())
@@ -113,8 +113,10 @@ impl WebRtcTransport {
             .enable_vp9(true)
             .enable_h264(true)
             .enable_av1(true)
-            .enable_bwe(Some(INITIAL_DOWNLINK))
-            .build(now);
+            .enable_bwe(Some(INITIAL_DOWNLINK));
+        #[cfg(feature = "openssl")]
+        let config = config.set_crypto_provider(crate::dtls_openssl::provider());
+        let mut rtc = config.build(now);
         for address in candidates {
             let candidate = Candidate::host(*address, "udp")
                 .map_err(|error| ApiError::Internal(error.to_string()))?;

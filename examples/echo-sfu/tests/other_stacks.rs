@@ -61,7 +61,9 @@ impl Aiortc {
     fn leave(mut self) {
         self.0.end_input();
         let left: Left = self.0.wait_for("it leaves", |lines| {
-            lines.last().and_then(|line| serde_json::from_str(line).ok())
+            lines
+                .last()
+                .and_then(|line| serde_json::from_str(line).ok())
         });
         assert_eq!(200, left.deleted);
         assert!(self.0.wait().success());

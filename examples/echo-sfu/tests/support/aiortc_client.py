@@ -50,7 +50,8 @@ class Arrivals:
                 return
             self.counters[f"{track.kind}_frames"] += 1
             if track.kind == "video":
-                sample = bytes(frame.planes[0])[::997]
+                # The first line; the plane itself has padding behind each.
+                sample = bytes(frame.planes[0])[: frame.width]
                 self.counters["luma"] = round(sum(sample) / len(sample))
 
 

@@ -47,11 +47,7 @@ impl Process {
 
     /// Waits until the program has said something, and returns what was made of it.
     #[track_caller]
-    pub(crate) fn wait_for<T>(
-        &mut self,
-        what: &str,
-        find: impl Fn(&[String]) -> Option<T>,
-    ) -> T {
+    pub(crate) fn wait_for<T>(&mut self, what: &str, find: impl Fn(&[String]) -> Option<T>) -> T {
         wait_for(&format!("{}: {what}", self.name), || {
             let lines = self.output();
             if let Some(found) = find(&lines) {
