@@ -23,7 +23,9 @@ fn throughput(criterion: &mut Criterion) {
                 for n in 0..BURST {
                     // Four words: what a packet's task captures, or so.
                     let captures = [n; 4];
-                    let task = move || drop(black_box(captures));
+                    let task = move || {
+                        black_box(captures);
+                    };
                     thread.post(task).expect("the thread runs");
                 }
                 thread.blocking_call(|| ()).expect("the thread runs");
@@ -36,12 +38,14 @@ fn throughput(criterion: &mut Criterion) {
         bencher.iter(|| {
             for n in 0..BURST {
                 let captures = [n; 4];
-                let task = move || drop(black_box(captures));
+                let task = move || {
+                    black_box(captures);
+                };
                 sender.send(Box::new(task)).expect("the thread runs");
             }
             let (done, wait) = bounded(1);
             sender
-                .send(Box::new(move || drop(done.send(()))))
+                .send(Box::new(move || done.send(()).expect("the poster waits")))
                 .expect("the thread runs");
             wait.recv().expect("the task ran");
         });

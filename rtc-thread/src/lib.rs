@@ -50,7 +50,7 @@
 //! | [`ThreadHandle::call`], [`Call`] | run there, result to come | none |
 //! | [`reply`], [`Reply`] | a result to come, from whoever | none |
 //! | [`ThreadBound`] | a value that lives on one thread | the proxy macros of `pc/proxy.h` |
-//! | [`current`], [`socket_server`] | the thread one is on | `Thread::Current()` |
+//! | [`current()`], [`socket_server()`] | the thread one is on | `Thread::Current()` |
 //! | [`Budget`] | tasks and sockets take turns | none |
 //! | [`PanicPolicy`] | what a panic does | none |
 //!

@@ -131,27 +131,34 @@ impl Client {
             .count()
     }
 
+    /// Waits a little for datagrams and takes in all that are there. Were some left, a socket full
+    /// of congestion probes would have no room for a goodbye.
     pub(crate) fn turn(&mut self) {
+        self.socket.set_nonblocking(false).unwrap();
         let mut buffer = [0; 2000];
-        match self.socket.recv_from(&mut buffer) {
-            Ok((length, source)) => {
-                if self.loses(buffer[0]) {
-                    return;
-                }
-                let destination = self.socket.local_addr().unwrap();
-                let datagram = &buffer[..length];
-                let received = Receive::new(Protocol::Udp, source, destination, datagram).unwrap();
-                self.rtc
-                    .handle_input(Input::Receive(Instant::now(), received))
-                    .unwrap();
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, source)) => self.receive(source, &buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                self.rtc
-                    .handle_input(Input::Timeout(Instant::now()))
-                    .unwrap();
-            }
-            Err(error) => panic!("{error}"),
+            self.socket.set_nonblocking(true).unwrap();
         }
+        self.rtc
+            .handle_input(Input::Timeout(Instant::now()))
+            .unwrap();
+        self.drain();
+    }
+
+    fn receive(&mut self, source: SocketAddr, datagram: &[u8]) {
+        if self.loses(datagram[0]) {
+            return;
+        }
+        let destination = self.socket.local_addr().unwrap();
+        let received = Receive::new(Protocol::Udp, source, destination, datagram).unwrap();
+        self.rtc
+            .handle_input(Input::Receive(Instant::now(), received))
+            .unwrap();
         self.drain();
     }
 
