@@ -53,7 +53,7 @@ export function noMediaDevices() {
   return new Problem('insecure-context', 'The browser keeps the camera from this page',
     [`Browsers open cameras only on \`https://\` pages and on \`localhost\`. This page came from \`${location.origin}\`.`,
       `On the machine that runs the server, open \`http://localhost${port}\`.`,
-      'For other machines and phones, start the server with `--tls` and open its `https://` address.',
+      'For other machines and phones, start the server with `--tls-self-signed --http 0.0.0.0:8080` and open its `https://` address.',
       'Watching a room works here as it is.'],
     { fatal: true });
 }

@@ -78,6 +78,10 @@ fn the_api_is_on_signaling_decisions_on_worker_packets_on_network() {
         client.received_on(client.video) > 0
     });
     signaling.close(answer.session).wait().unwrap();
+    // The worker hears of it from the network thread, which a shutdown might forestall.
+    client.run_until("the session has ended", |_| {
+        steps.lock().unwrap().contains_key("session ended")
+    });
     sfu.shutdown().unwrap();
 
     let steps = steps.lock().unwrap();
