@@ -10,11 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::Result as Outcome;
 
-use parking_lot::{Condvar, Mutex};
-
-use crate::current;
-use crate::error::CallError;
+use crate::current::{self, current};
+use crate::error::{CallError, WaitCycle};
 use crate::handle::ThreadHandle;
+use crate::permissions;
+use crate::simulation;
+use crate::sync::{Condvar, Mutex};
 use crate::task::Task;
 use crate::wait_for;
 
@@ -41,6 +42,10 @@ impl Rendezvous {
     fn settle(&self) {
         *self.settled.lock() = true;
         self.changed.notify_one();
+    }
+
+    fn is_settled(&self) -> bool {
+        *self.settled.lock()
     }
 }
 
@@ -87,6 +92,26 @@ impl<F: FnOnce() -> R, R> FramePointer<F, R> {
 }
 
 impl ThreadHandle {
+    /// Sees whether the caller may wait for the thread, and notes that it does. Returns the caller,
+    /// if it is one of our threads; whoever ends its wait takes the note back.
+    pub(crate) fn begin_wait(&self) -> Result<Option<Self>, CallError> {
+        if permissions::is_forbidden() {
+            return Err(CallError::Forbidden);
+        }
+        let Some(waiter) = current() else {
+            return Ok(None);
+        };
+        if simulation::is_busy(self) {
+            let names = vec![waiter.name().to_owned(), self.name().to_owned()];
+            return Err(CallError::WouldDeadlock(WaitCycle::new(names)));
+        }
+        if !waiter.may_block_on(self) {
+            return Err(CallError::Forbidden);
+        }
+        wait_for::add(&waiter, self).map_err(CallError::WouldDeadlock)?;
+        Ok(Some(waiter))
+    }
+
     /// Runs a closure on the thread, after everything posted to it before, and returns its result.
     /// On the thread itself the closure runs at once, before what is queued.
     ///
@@ -100,7 +125,8 @@ impl ThreadHandle {
     ///
     /// [`CallError::Quit`] if the thread has quit or drops the call unrun, while it ends;
     /// [`CallError::WouldDeadlock`] if the thread waits, directly or through others, for the
-    /// caller. In both cases the closure has not run, and is dropped here.
+    /// caller; [`CallError::Forbidden`] if the caller may not wait for it. In all cases the closure
+    /// has not run, and is dropped here.
     ///
     /// # Panics
     ///
@@ -112,11 +138,20 @@ impl ThreadHandle {
         R: Send,
     {
         if self.is_current() {
+            permissions::count_inline();
             return Ok(closure());
         }
-        let waiter = current();
+        permissions::count_blocking(|| self.blocking_call_elsewhere(closure))
+    }
+
+    fn blocking_call_elsewhere<F, R>(&self, closure: F) -> Result<R, CallError>
+    where
+        F: FnOnce() -> R + Send,
+        R: Send,
+    {
+        let waiter = self.begin_wait()?;
         if let Some(waiter) = &waiter {
-            wait_for::add(waiter, self).map_err(CallError::WouldDeadlock)?;
+            waiter.counters().blocking_calls_made.add(1);
         }
         let rendezvous = RENDEZVOUS.with(Arc::clone);
         let settlement = Settlement {
@@ -131,6 +166,9 @@ impl ThreadHandle {
         let run = move || {
             let pointer = pointer;
             let settlement = settlement;
+            current::with_context(|context| {
+                context.handle().counters().blocking_calls_received.add(1);
+            });
             // SAFETY: the caller keeps the frame, and keeps away from it, until the settlement is
             // dropped, which is after this line.
             unsafe { pointer.run() };
@@ -142,11 +180,35 @@ impl ThreadHandle {
         let task = unsafe { Task::new_unchecked(run) };
         // A refused task is dropped right here, and so settles the call.
         drop(self.post_task(task));
+        simulation::run_until(self, || rendezvous.is_settled());
         rendezvous.wait();
         match frame.outcome {
             Some(Ok(result)) => Ok(result),
             Some(Err(panic)) => resume_unwind(panic),
             None => Err(CallError::Quit),
         }
+    }
+}
+
+/// Every interleaving of a caller that waits and a target that settles the call.
+#[cfg(all(test, loom))]
+mod models {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_caller_always_hears_and_the_rendezvous_can_be_used_again() {
+        loom::model(|| {
+            let rendezvous = Arc::new(Rendezvous::default());
+            for _ in 0..2 {
+                let theirs = rendezvous.clone();
+                let target = thread::spawn(move || theirs.settle());
+                rendezvous.wait();
+                assert!(!rendezvous.is_settled());
+                target.join().unwrap();
+            }
+        });
     }
 }

@@ -61,8 +61,7 @@ impl<T: 'static> ThreadBound<T> {
     }
 
     fn reserve(thread: ThreadHandle) -> Self {
-        static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
-        let key = NEXT_KEY.fetch_add(1, Ordering::Relaxed);
+        let key = next_object_key();
         Self {
             shared: Arc::new(Shared { thread, key }),
             value: PhantomData,
@@ -151,6 +150,12 @@ impl<T: 'static> ThreadBound<T> {
             .thread
             .blocking_call(move || with_object(key, closure))?
     }
+}
+
+/// A name for an object of a thread; never given twice.
+pub(crate) fn next_object_key() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn insert<T: 'static>(key: u64, value: T) {

@@ -9,9 +9,10 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::current;
-use crate::error::{CallError, panic_message};
+use crate::error::{CallError, WaitCycle, panic_message};
 use crate::handle::ThreadHandle;
+use crate::permissions;
+use crate::simulation::{self, Outcome};
 use crate::wait_for;
 
 /// A result that another thread owes.
@@ -126,18 +127,28 @@ impl<R> Call<R> {
     ///
     /// # Errors
     ///
-    /// What the call failed with; or [`CallError::WouldDeadlock`] if the result is not there yet
-    /// and would have to come from the calling thread itself, or from one that waits for it. The
-    /// call stays enqueued in that case.
+    /// What the call failed with; [`CallError::WouldDeadlock`] if the result is not there yet and
+    /// would have to come from the calling thread itself, or from one that waits for it; or
+    /// [`CallError::Forbidden`] if it is not there yet and the caller may not wait for it. The call
+    /// stays enqueued in these cases.
     pub fn wait(self) -> Result<R, CallError> {
-        let waiter = current();
+        let is_pending = || matches!(&*self.shared.state.lock(), State::Pending(_));
+        if is_pending() {
+            if permissions::is_forbidden() {
+                return Err(CallError::Forbidden);
+            }
+            if simulation::run_until_any(None, || !is_pending()) == Some(Outcome::Stuck) {
+                let names = self.debtor.iter().map(|debtor| debtor.name().to_owned());
+                let cycle = WaitCycle::new(names.collect());
+                return Err(CallError::WouldDeadlock(cycle));
+            }
+        }
         let mut state = self.shared.state.lock();
         if let State::Pending(slot) = &mut *state {
-            let mut named = None;
-            if let (Some(waiter), Some(debtor)) = (waiter, &self.debtor) {
-                wait_for::add(&waiter, debtor).map_err(CallError::WouldDeadlock)?;
-                named = Some(waiter);
-            }
+            let named = match &self.debtor {
+                Some(debtor) => debtor.begin_wait()?,
+                None => None,
+            };
             *slot = Waiter::Thread(named);
         }
         while let State::Pending(_) = &*state {
@@ -146,6 +157,23 @@ impl<R> Call<R> {
         match std::mem::replace(&mut *state, State::Taken) {
             State::Settled(result) => result,
             State::Pending(_) | State::Taken => unreachable!("only one call handle takes it"),
+        }
+    }
+
+    /// The result, if it is there already.
+    ///
+    /// # Errors
+    ///
+    /// The call itself, if the result is not there.
+    pub fn try_take(self) -> Result<Result<R, CallError>, Self> {
+        let mut state = self.shared.state.lock();
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Settled(result) => Ok(result),
+            pending => {
+                *state = pending;
+                drop(state);
+                Err(self)
+            }
         }
     }
 }

@@ -4,11 +4,12 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use socket_server::SocketServer;
 
 use crate::handle::{ThreadHandle, ThreadId};
+use crate::run_loop::{RunLoop, drop_quietly};
 
 thread_local! {
     /// Apart from the context, because it is asked for on every post and must be cheap.
@@ -20,13 +21,16 @@ thread_local! {
 pub(crate) struct Context {
     handle: ThreadHandle,
     server: Rc<dyn SocketServer>,
-    /// The values of the thread's [`ThreadBound`](crate::ThreadBound)s, by key.
+    /// Values that live on the thread, by key: those of [`ThreadBound`](crate::ThreadBound)s, and
+    /// spawned futures.
     objects: RefCell<HashMap<u64, Rc<dyn Any>>>,
+    /// The loop of a wrapped thread, which may be run from outside a task.
+    wrapped_loop: RefCell<Weak<RefCell<RunLoop>>>,
 }
 
 /// The thread that the caller runs on, if it is one of ours.
 ///
-/// libwebrtc: `Thread::Current()`.
+/// libwebrtc: `Thread::Current()`, `TaskQueueBase::Current()`.
 pub fn current() -> Option<ThreadHandle> {
     with_context(|context| context.handle.clone())
 }
@@ -55,6 +59,19 @@ pub(crate) fn with_context<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
 }
 
 impl Context {
+    pub(crate) fn new(handle: ThreadHandle, server: Rc<dyn SocketServer>) -> Self {
+        Self {
+            handle,
+            server,
+            objects: RefCell::default(),
+            wrapped_loop: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &ThreadHandle {
+        &self.handle
+    }
+
     pub(crate) fn insert_object(&self, key: u64, object: Rc<dyn Any>) {
         self.objects.borrow_mut().insert(key, object);
     }
@@ -67,35 +84,50 @@ impl Context {
         self.objects.borrow_mut().remove(&key)
     }
 
-    /// Drops all objects, those included that the dropping of others adds.
-    pub(crate) fn drop_objects(&self) {
+    pub(crate) fn set_wrapped_loop(&self, run_loop: Weak<RefCell<RunLoop>>) {
+        *self.wrapped_loop.borrow_mut() = run_loop;
+    }
+
+    pub(crate) fn wrapped_loop(&self) -> Option<Rc<RefCell<RunLoop>>> {
+        self.wrapped_loop.borrow().upgrade()
+    }
+
+    /// For the end of a closed thread: drops the tasks that wait, and all objects, those included
+    /// that the dropping of others adds.
+    pub(crate) fn drop_everything(&self) {
+        for task in self.handle.inbox().take_rest() {
+            drop_quietly(&self.handle, task);
+        }
         loop {
             let objects = std::mem::take(&mut *self.objects.borrow_mut());
             if objects.is_empty() {
                 break;
             }
-            drop(objects);
+            for object in objects.into_values() {
+                drop_quietly(&self.handle, object);
+            }
         }
     }
 }
 
-/// Makes a thread current for as long as it lives.
+/// Makes a thread current for as long as it lives, and the one before it after that.
 pub(crate) struct CurrentScope {
     context: Rc<Context>,
+    before: Option<Rc<Context>>,
     not_send: PhantomData<*const ()>,
 }
 
 impl CurrentScope {
     pub(crate) fn enter(handle: ThreadHandle, server: Rc<dyn SocketServer>) -> Self {
-        let context = Rc::new(Context {
-            handle,
-            server,
-            objects: RefCell::default(),
-        });
+        Self::enter_context(Rc::new(Context::new(handle, server)))
+    }
+
+    pub(crate) fn enter_context(context: Rc<Context>) -> Self {
         ID.set(Some(context.handle.id()));
-        CONTEXT.set(Some(context.clone()));
+        let before = CONTEXT.replace(Some(context.clone()));
         Self {
             context,
+            before,
             not_send: PhantomData,
         }
     }
@@ -107,7 +139,8 @@ impl CurrentScope {
 
 impl Drop for CurrentScope {
     fn drop(&mut self) {
-        ID.set(None);
-        CONTEXT.set(None);
+        let before = self.before.take();
+        ID.set(before.as_ref().map(|context| context.handle.id()));
+        CONTEXT.set(before);
     }
 }

@@ -1,8 +1,8 @@
-//! Delayed tasks: a heap ordered by due time, then by posting order, with removal from the middle.
+//! Delayed tasks: in the order of due time, then of posting, with removal from the middle.
 //!
-//! A 4-ary heap of small keys over a slab of tasks: sifting moves 24 bytes, not a task, and each
-//! slot knows where its key is, so that a cancelled task leaves at once, in O(log n), and its
-//! captures with it.
+//! [`DelayedQueue`] is a 4-ary heap of small keys over a slab of tasks: sifting moves 24 bytes, not a
+//! task, and each slot knows where its key is, so that a cancelled task leaves at once, in
+//! O(log n), and its captures with it. [`DelayedTasks`] is two of them, one for each precision.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,121 @@ const ARITY: usize = 4;
 /// A due time beyond a century is as good as never, and keeps all sums in range.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// Names one delayed task of one queue, for ever: sequence numbers are never used twice.
+/// How exactly a delayed task is to be on time. Neither is ever early.
+///
+/// libwebrtc: `TaskQueueBase::DelayPrecision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// As soon after its due time as the operating system and the tasks before it allow.
+    #[default]
+    High,
+    /// Later by up to the thread's [leeway](crate::Builder::leeway): the thread does not wake up for
+    /// it before that, but runs it when it is awake anyway. A thousand timers that nobody hurries
+    /// for cost a few wake-ups, not a thousand.
+    Low,
+}
+
+/// Names one delayed task of one thread, for ever: sequence numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DelayedId {
+    precision: Precision,
     slot: u32,
     sequence: u64,
+}
+
+/// All the delayed tasks of one thread.
+#[derive(Debug)]
+pub(crate) struct DelayedTasks {
+    high: DelayedQueue,
+    low: DelayedQueue,
+    leeway: Duration,
+    next_sequence: u64,
+}
+
+impl DelayedTasks {
+    pub(crate) fn new(epoch: Instant, leeway: Duration) -> Self {
+        Self {
+            high: DelayedQueue::new(epoch),
+            low: DelayedQueue::new(epoch),
+            leeway,
+            next_sequence: 0,
+        }
+    }
+
+    fn of(&mut self, precision: Precision) -> &mut DelayedQueue {
+        match precision {
+            Precision::High => &mut self.high,
+            Precision::Low => &mut self.low,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.high.is_empty() && self.low.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.high.heap.len() + self.low.heap.len()
+    }
+
+    /// When the owner must be awake. Low-precision tasks are all given the same leeway, so the first
+    /// to become due is also the first that cannot be put off any longer.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let low = self.low.next_due().map(|due| due + self.leeway);
+        match (self.high.next_due(), low) {
+            (Some(high), Some(low)) => Some(high.min(low)),
+            (high, low) => high.or(low),
+        }
+    }
+
+    /// When the earliest task is due, whatever its precision.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        match (self.high.next_due(), self.low.next_due()) {
+            (Some(high), Some(low)) => Some(high.min(low)),
+            (high, low) => high.or(low),
+        }
+    }
+
+    /// Adds a task. The flag tells whether the owner must be awake earlier because of it.
+    pub(crate) fn push(
+        &mut self,
+        due: Instant,
+        precision: Precision,
+        task: Task,
+    ) -> (DelayedId, bool) {
+        let before = self.wake_at();
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let slot = self.of(precision).push(due, sequence, task);
+        let id = DelayedId {
+            precision,
+            slot,
+            sequence,
+        };
+        let earlier = before.is_none_or(|before| self.wake_at() < Some(before));
+        (id, earlier)
+    }
+
+    /// Takes out a task that has not become due yet.
+    pub(crate) fn remove(&mut self, id: DelayedId) -> Option<Task> {
+        self.of(id.precision).remove(id)
+    }
+
+    /// Takes out the earliest task if it is due at `now`.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Task> {
+        let precision = match (self.high.heap.first(), self.low.heap.first()) {
+            (Some(high), Some(low)) if low < high => Precision::Low,
+            (None, Some(_)) => Precision::Low,
+            _ => Precision::High,
+        };
+        self.of(precision).pop_due(now)
+    }
+
+    /// Takes out everything, in no order.
+    pub(crate) fn drain(&mut self) -> Vec<Task> {
+        let mut all = self.high.drain();
+        all.append(&mut self.low.drain());
+        all
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,47 +155,43 @@ pub(crate) fn due_after(now: Instant, delay: Duration) -> Instant {
     now + delay.min(CENTURY)
 }
 
-/// The delayed tasks of one thread.
+/// The delayed tasks of one thread and one precision.
 #[derive(Debug)]
-pub(crate) struct DelayedQueue {
+struct DelayedQueue {
     epoch: Instant,
     heap: Vec<Key>,
     slots: Vec<Slot>,
     first_free: Option<u32>,
-    next_sequence: u64,
 }
 
 impl DelayedQueue {
-    pub(crate) fn new(epoch: Instant) -> Self {
+    fn new(epoch: Instant) -> Self {
         Self {
             epoch,
             heap: Vec::new(),
             slots: Vec::new(),
             first_free: None,
-            next_sequence: 0,
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }
 
     /// When the earliest task is due.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    fn next_due(&self) -> Option<Instant> {
         let key = self.heap.first()?;
         Some(self.epoch + Duration::from_nanos(key.due))
     }
 
-    /// Adds a task. The flag tells whether it is the new earliest.
+    /// Adds a task, and says in which slot.
     ///
     /// A due time more than a century after the queue was made is moved there.
-    pub(crate) fn push(&mut self, due: Instant, task: Task) -> (DelayedId, bool) {
+    fn push(&mut self, due: Instant, sequence: u64, task: Task) -> u32 {
         let since_epoch = due
             .saturating_duration_since(self.epoch)
             .min(CENTURY)
             .as_nanos();
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
         let heap_index = self.heap.len();
         let slot = self.fill_slot(Slot::Used {
             task,
@@ -97,12 +203,12 @@ impl DelayedQueue {
             sequence,
             slot,
         });
-        let earliest = self.sift_up(heap_index) == 0;
-        (DelayedId { slot, sequence }, earliest)
+        self.sift_up(heap_index);
+        slot
     }
 
     /// Takes out a task that has not become due yet.
-    pub(crate) fn remove(&mut self, id: DelayedId) -> Option<Task> {
+    fn remove(&mut self, id: DelayedId) -> Option<Task> {
         let heap_index = match self.slots.get(id.slot as usize)? {
             Slot::Used {
                 sequence,
@@ -115,14 +221,14 @@ impl DelayedQueue {
     }
 
     /// Takes out the earliest task if it is due at `now`.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Task> {
+    fn pop_due(&mut self, now: Instant) -> Option<Task> {
         let earliest = self.heap.first()?;
         let since_epoch = now.saturating_duration_since(self.epoch).as_nanos();
         (u128::from(earliest.due) <= since_epoch).then(|| self.remove_at(0))
     }
 
     /// Takes out everything, in no order.
-    pub(crate) fn drain(&mut self) -> Vec<Task> {
+    fn drain(&mut self) -> Vec<Task> {
         self.heap = Vec::new();
         self.first_free = None;
         std::mem::take(&mut self.slots)
@@ -254,7 +360,7 @@ mod tests {
         println!("replay with DELAYED_SEED={seed}");
         let mut random = Random(seed);
         let epoch = Instant::now();
-        let mut queue = DelayedQueue::new(epoch);
+        let mut queue = DelayedTasks::new(epoch, Duration::ZERO);
         let mut model: BTreeMap<(u64, u64), DelayedId> = BTreeMap::new();
         let ran = Arc::new(AtomicU64::new(u64::MAX));
         let mut now = 0;
@@ -265,7 +371,12 @@ mod tests {
                     let due = now + random.below(64);
                     let ran = ran.clone();
                     let task = Task::new(move || ran.store(label, Ordering::Relaxed));
-                    let (id, earliest) = queue.push(epoch + Duration::from_micros(due), task);
+                    let precision = match random.below(2) {
+                        0 => Precision::High,
+                        _ => Precision::Low,
+                    };
+                    let due_at = epoch + Duration::from_micros(due);
+                    let (id, earliest) = queue.push(due_at, precision, task);
                     let expected = model
                         .first_key_value()
                         .is_none_or(|(first, _)| due < first.0);
@@ -302,17 +413,42 @@ mod tests {
     #[test]
     fn cancelling_everything_gives_the_memory_back() {
         let epoch = Instant::now();
-        let mut queue = DelayedQueue::new(epoch);
+        let mut queue = DelayedTasks::new(epoch, Duration::ZERO);
         let ids: Vec<_> = (0..100_000)
             .map(|n| {
-                queue
-                    .push(epoch + Duration::from_millis(n), Task::new(|| {}))
-                    .0
+                let due = epoch + Duration::from_millis(n);
+                queue.push(due, Precision::High, Task::new(|| {})).0
             })
             .collect();
         for id in ids {
             assert!(queue.remove(id).is_some());
         }
-        assert!(queue.slots.capacity() <= 1024 && queue.heap.capacity() <= 1024);
+        assert!(queue.high.slots.capacity() <= 1024 && queue.high.heap.capacity() <= 1024);
+    }
+
+    #[test]
+    fn low_precision_is_put_off_by_the_leeway_but_keeps_its_place() {
+        let epoch = Instant::now();
+        let at = |millis| epoch + Duration::from_millis(millis);
+        let mut queue = DelayedTasks::new(epoch, Duration::from_millis(10));
+        let ran = Arc::new(AtomicU64::new(0));
+        let mut push = |millis, precision| {
+            let ran = ran.clone();
+            let task = Task::new(move || ran.store(millis, Ordering::Relaxed));
+            queue.push(at(millis), precision, task).1
+        };
+        assert!(push(20, Precision::Low));
+        assert!(!push(31, Precision::High), "30 is early enough for it");
+        assert!(push(25, Precision::High));
+        assert!(!push(16, Precision::Low), "26 is not earlier than 25");
+        assert_eq!(Some(at(25)), queue.wake_at());
+        assert_eq!(Some(at(16)), queue.next_due());
+        let mut order = Vec::new();
+        while let Some(task) = queue.pop_due(at(25)) {
+            task.run();
+            order.push(ran.load(Ordering::Relaxed));
+        }
+        assert_eq!(vec![16, 20, 25], order);
+        assert_eq!(Some(at(31)), queue.wake_at());
     }
 }

@@ -41,6 +41,9 @@ pub enum CallError {
     Panicked(String),
     /// Waiting would never have ended: every thread in the cycle waits for the next.
     WouldDeadlock(WaitCycle),
+    /// The calling thread's [`BlockingCallPolicy`](crate::BlockingCallPolicy) or a
+    /// [`ForbidBlockingCalls`](crate::ForbidBlockingCalls) scope does not let it wait.
+    Forbidden,
     /// The closure would have needed an object that a caller further up the stack is using.
     Reentrant,
     /// The object is gone: its constructor panicked, or its thread has dropped it while quitting.
@@ -53,6 +56,7 @@ impl fmt::Display for CallError {
             Self::Quit => f.write_str("the thread quit before it ran the call"),
             Self::Panicked(message) => write!(f, "the called closure panicked: {message}"),
             Self::WouldDeadlock(cycle) => write!(f, "waiting would never end: {cycle}"),
+            Self::Forbidden => f.write_str("the calling thread may not wait for that thread"),
             Self::Reentrant => f.write_str("the object is in use further up the stack"),
             Self::Gone => f.write_str("the object is gone"),
         }
@@ -64,10 +68,14 @@ impl Error for CallError {}
 /// The threads that would wait for each other, in order; the last waits for the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitCycle {
-    pub(crate) names: Vec<String>,
+    names: Vec<String>,
 }
 
 impl WaitCycle {
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        Self { names }
+    }
+
     /// The names of the threads, starting with the one whose call was refused.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)
@@ -91,6 +99,8 @@ pub enum SpawnError {
     Thread(io::Error),
     /// The socket server could not be made.
     SocketServer(io::Error),
+    /// The current OS thread is one of our threads already.
+    IsOurs,
 }
 
 impl fmt::Display for SpawnError {
@@ -98,6 +108,7 @@ impl fmt::Display for SpawnError {
         match self {
             Self::Thread(_) => f.write_str("the operating system refused a new thread"),
             Self::SocketServer(_) => f.write_str("the thread's socket server could not be made"),
+            Self::IsOurs => f.write_str("the current OS thread is one of ours already"),
         }
     }
 }
@@ -106,6 +117,7 @@ impl Error for SpawnError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Thread(error) | Self::SocketServer(error) => Some(error),
+            Self::IsOurs => None,
         }
     }
 }

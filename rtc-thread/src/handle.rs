@@ -2,17 +2,23 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use socket_server::WakeHandle;
 
+use crate::clock::Clock;
 use crate::current;
-use crate::delayed::{DelayedId, due_after};
+use crate::delayed::{DelayedId, Precision, due_after};
 use crate::error::PostError;
 use crate::inbox::{Inbox, Wake};
+use crate::permissions::BlockingCallPolicy;
+use crate::registry;
+use crate::stats::{Counters, ThreadStats};
 use crate::task::Task;
+use crate::trace;
 
 /// Tells the threads of this process apart; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,20 +51,48 @@ pub struct ThreadHandle {
 pub(crate) struct Shared {
     id: ThreadId,
     name: String,
-    pub(crate) inbox: Inbox,
+    inbox: Inbox,
     wake: WakeHandle,
+    clock: Clock,
+    counters: Counters,
+    /// Read on every blocking call of the thread; whether there is a policy at all is cheaper to
+    /// know.
+    is_restricted: AtomicBool,
+    policy: RwLock<BlockingCallPolicy>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        registry::remove(self.id);
+    }
 }
 
 impl ThreadHandle {
-    pub(crate) fn new(id: ThreadId, name: String, wake: WakeHandle) -> Self {
-        Self {
+    pub(crate) fn new(
+        id: ThreadId,
+        name: String,
+        wake: WakeHandle,
+        clock: Clock,
+        leeway: Duration,
+    ) -> Self {
+        let handle = Self {
             shared: Arc::new(Shared {
                 id,
                 name,
-                inbox: Inbox::new(),
+                inbox: Inbox::new(clock.now(), leeway),
                 wake,
+                clock,
+                counters: Counters::default(),
+                is_restricted: AtomicBool::new(false),
+                policy: RwLock::default(),
             }),
-        }
+        };
+        registry::add(&handle);
+        handle
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakHandle {
+        WeakHandle(Arc::downgrade(&self.shared))
     }
 
     /// Identifies the thread within this process.
@@ -111,7 +145,8 @@ impl ThreadHandle {
     ///
     /// The thread has quit: the task is handed back.
     pub fn post_task(&self, task: Task) -> Result<(), PostError> {
-        match self.shared.inbox.push(task) {
+        let task = trace::posted(task);
+        match self.shared.inbox.push(task, Instant::now) {
             Ok(wake) => {
                 self.settle(wake);
                 Ok(())
@@ -142,8 +177,43 @@ impl ThreadHandle {
         delay: Duration,
         task: impl FnOnce() + Send + 'static,
     ) -> Result<DelayedTask, PostError> {
-        let due = due_after(Instant::now(), delay);
-        match self.shared.inbox.push_delayed(due, Task::new(task)) {
+        self.post_delayed_task(delay, Precision::High, Task::new(task))
+    }
+
+    /// As [`post_delayed`](Self::post_delayed), but it may be late by the thread's
+    /// [leeway](crate::Builder::leeway): for timers that nobody hurries for, so that many of them
+    /// need few wake-ups.
+    ///
+    /// libwebrtc: `PostDelayedTask`.
+    ///
+    /// # Errors
+    ///
+    /// The thread has quit: the task is handed back.
+    #[track_caller]
+    pub fn post_delayed_low_precision(
+        &self,
+        delay: Duration,
+        task: impl FnOnce() + Send + 'static,
+    ) -> Result<DelayedTask, PostError> {
+        self.post_delayed_task(delay, Precision::Low, Task::new(task))
+    }
+
+    /// As [`post_delayed`](Self::post_delayed), for a task that exists already, and either precision.
+    ///
+    /// libwebrtc: `PostDelayedTaskWithPrecision`.
+    ///
+    /// # Errors
+    ///
+    /// The thread has quit: the task is handed back.
+    pub fn post_delayed_task(
+        &self,
+        delay: Duration,
+        precision: Precision,
+        task: Task,
+    ) -> Result<DelayedTask, PostError> {
+        let task = trace::posted(task);
+        let due = due_after(self.shared.clock.now(), delay);
+        match self.shared.inbox.push_delayed(due, precision, task) {
             Ok((id, wake)) => {
                 self.settle(wake);
                 Ok(DelayedTask {
@@ -163,8 +233,46 @@ impl ThreadHandle {
     ///
     /// libwebrtc: `Quit()`.
     pub fn quit(&self) {
-        let wake = self.shared.inbox.close();
+        let wake = self.shared.inbox.close(|| self.shared.clock.now());
         self.settle(wake);
+    }
+
+    /// The clock that the thread's delays are measured by.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// What the thread has done so far. May be asked from any thread while it runs, and after it has
+    /// ended.
+    pub fn stats(&self) -> ThreadStats {
+        let (queued, delayed) = self.shared.inbox.lengths();
+        self.shared.counters.snapshot(queued, delayed)
+    }
+
+    /// Lays down which threads this one may wait for, from now on. By default all.
+    ///
+    /// Calls against it fail with [`CallError::Forbidden`](crate::CallError::Forbidden).
+    ///
+    /// libwebrtc: `AllowInvokesToThread()`, `DisallowAllInvokes()`.
+    pub fn set_blocking_call_policy(&self, policy: BlockingCallPolicy) {
+        let is_restricted = policy != BlockingCallPolicy::Any;
+        *self.shared.policy.write() = policy;
+        self.shared
+            .is_restricted
+            .store(is_restricted, Ordering::Release);
+    }
+
+    /// Whether the thread's policy lets it wait for another.
+    ///
+    /// libwebrtc: `IsInvokeToThreadAllowed()`.
+    pub fn may_block_on(&self, target: &Self) -> bool {
+        !self.shared.is_restricted.load(Ordering::Acquire)
+            || self.id() == target.id()
+            || self.shared.policy.read().allows(target.id())
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     pub(crate) fn inbox(&self) -> &Inbox {
@@ -186,6 +294,16 @@ impl fmt::Debug for ThreadHandle {
             .field("id", &self.shared.id.get())
             .field("name", &self.shared.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// A handle that does not keep the shared part of a thread alive.
+#[derive(Clone)]
+pub(crate) struct WeakHandle(Weak<Shared>);
+
+impl WeakHandle {
+    pub(crate) fn upgrade(&self) -> Option<ThreadHandle> {
+        self.0.upgrade().map(|shared| ThreadHandle { shared })
     }
 }
 

@@ -16,25 +16,36 @@
 //! No I/O happens here, and nothing of a user's runs or is dropped under the lock.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
-use crate::delayed::{DelayedId, DelayedQueue};
+use crate::delayed::{DelayedId, DelayedTasks, Precision};
+use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::task::Task;
 
 /// The queues of one thread.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
+    /// Whether something has changed since the owner last looked: what a spinning owner watches
+    /// instead of taking the lock. Written under the lock.
+    news: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
     fifo: VecDeque<Task>,
-    delayed: DelayedQueue,
+    delayed: DelayedTasks,
     asleep: bool,
     closed: bool,
+    /// When the oldest task of the FIFO was posted, if the owner has asked to know.
+    sample: Sample,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Sample {
+    NotWanted,
+    Wanted,
+    Taken(Instant),
 }
 
 /// Whether the caller owes the owner a wake-up.
@@ -48,12 +59,21 @@ pub(crate) enum Wake {
 /// What the owner finds when it looks for work.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// The batch has tasks.
-    Work,
-    /// Nothing, and the owner is now marked asleep: it must wait, until then at the latest.
+    /// The batch has tasks. If a sample was asked for, the moment at which its first was posted.
+    Work { posted_at: Option<Instant> },
+    /// Nothing until then.
     Nothing(Option<Instant>),
     /// Nothing, and nothing can come any more.
     Closed,
+}
+
+/// What an owner that finds nothing does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IfEmpty {
+    /// It watches for news, and need not be woken.
+    Spin,
+    /// It waits, and counts as asleep from now on.
+    Sleep,
 }
 
 impl State {
@@ -65,49 +85,68 @@ impl State {
         }
     }
 
-    fn promote_due(&mut self, now: impl FnOnce() -> Instant) {
+    fn promote_due(&mut self, now: impl FnOnce() -> Instant) -> usize {
         if self.delayed.is_empty() {
-            return;
+            return 0;
         }
         let now = now();
+        let before = self.fifo.len();
         while let Some(task) = self.delayed.pop_due(now) {
             self.fifo.push_back(task);
         }
+        self.fifo.len() - before
     }
 }
 
 impl Inbox {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(epoch: Instant, leeway: Duration) -> Self {
         Self {
             state: Mutex::new(State {
                 fifo: VecDeque::new(),
-                delayed: DelayedQueue::new(Instant::now()),
+                delayed: DelayedTasks::new(epoch, leeway),
                 asleep: false,
                 closed: false,
+                sample: Sample::NotWanted,
             }),
+            news: AtomicBool::new(false),
         }
     }
 
     /// Appends to the FIFO, or hands the task back if the inbox is closed.
-    pub(crate) fn push(&self, task: Task) -> Result<Wake, Task> {
+    #[inline]
+    pub(crate) fn push(&self, task: Task, now: impl FnOnce() -> Instant) -> Result<Wake, Task> {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
             return Err(task);
         }
-        state.fifo.push_back(task);
+        if state.fifo.is_empty() {
+            if let Sample::Wanted = state.sample {
+                state.sample = Sample::Taken(now());
+            }
+            state.fifo.push_back(task);
+            self.news.store(true, Ordering::Release);
+        } else {
+            state.fifo.push_back(task);
+        }
         Ok(state.take_wake())
     }
 
     /// Adds a delayed task, or hands it back if the inbox is closed.
-    pub(crate) fn push_delayed(&self, due: Instant, task: Task) -> Result<(DelayedId, Wake), Task> {
+    pub(crate) fn push_delayed(
+        &self,
+        due: Instant,
+        precision: Precision,
+        task: Task,
+    ) -> Result<(DelayedId, Wake), Task> {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
             return Err(task);
         }
-        let (id, earliest) = state.delayed.push(due, task);
-        let wake = if earliest {
+        let (id, earlier) = state.delayed.push(due, precision, task);
+        let wake = if earlier {
+            self.news.store(true, Ordering::Release);
             state.take_wake()
         } else {
             Wake::NotNeeded
@@ -121,44 +160,106 @@ impl Inbox {
     }
 
     /// Refuses posts from here on. Delayed tasks due by now join the FIFO; the rest will not run.
-    pub(crate) fn close(&self) -> Wake {
+    pub(crate) fn close(&self, now: impl FnOnce() -> Instant) -> Wake {
         let mut state = self.state.lock();
         if !state.closed {
-            state.promote_due(Instant::now);
+            state.promote_due(now);
             state.closed = true;
         }
+        self.news.store(true, Ordering::Release);
         state.take_wake()
+    }
+
+    /// Accepts posts again.
+    pub(crate) fn reopen(&self) {
+        self.state.lock().closed = false;
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
 
+    /// How many tasks wait: those for their turn, and those for their time. Those that the owner has
+    /// taken out already are not among them.
+    pub(crate) fn lengths(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.fifo.len(), state.delayed.len())
+    }
+
+    /// Whether there may be something new. For an owner that spins.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// Asks to be told when the first task of the next batch was posted.
+    pub(crate) fn want_sample(&self) {
+        let mut state = self.state.lock();
+        if state.fifo.is_empty() {
+            state.sample = Sample::Wanted;
+        }
+    }
+
     /// For the owner, when its batch is empty: moves due delayed tasks behind the FIFO's tail and
-    /// swaps the FIFO against the batch, whose storage is thereby reused. If there is nothing,
-    /// marks the owner asleep.
-    pub(crate) fn take(&self, batch: &mut VecDeque<Task>) -> Found {
+    /// swaps the FIFO against the batch, whose storage is thereby reused.
+    pub(crate) fn take(
+        &self,
+        batch: &mut VecDeque<Task>,
+        if_empty: IfEmpty,
+        now: impl FnOnce() -> Instant,
+    ) -> Found {
         debug_assert!(batch.is_empty());
         let mut state = self.state.lock();
+        self.news.store(false, Ordering::Relaxed);
         state.asleep = false;
         if !state.closed {
-            state.promote_due(Instant::now);
+            state.promote_due(now);
         }
         if !state.fifo.is_empty() {
             std::mem::swap(&mut state.fifo, batch);
-            Found::Work
+            let posted_at = match state.sample {
+                Sample::Taken(at) => Some(at),
+                Sample::NotWanted | Sample::Wanted => None,
+            };
+            state.sample = Sample::NotWanted;
+            Found::Work { posted_at }
         } else if state.closed {
             Found::Closed
         } else {
-            state.asleep = true;
-            Found::Nothing(state.delayed.next_due())
+            state.asleep = if_empty == IfEmpty::Sleep;
+            Found::Nothing(state.delayed.wake_at())
         }
     }
 
     /// For the owner, when a turn ends with its batch unfinished: due delayed tasks take their
-    /// place behind what is queued now, and ahead of what is posted later.
-    pub(crate) fn promote_due(&self) {
-        self.state.lock().promote_due(Instant::now);
+    /// place behind what is queued now, and ahead of what is posted later. Tells how many.
+    pub(crate) fn promote_due(&self, now: impl FnOnce() -> Instant) -> usize {
+        self.state.lock().promote_due(now)
+    }
+
+    /// For a simulation, which runs one task at a time: the next task, if there is one by now.
+    pub(crate) fn take_one(&self, now: Instant) -> Option<Task> {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.promote_due(|| now);
+        }
+        state.fifo.pop_front()
+    }
+
+    /// For a simulation: whether [`take_one`](Self::take_one) would find a task.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        let state = self.state.lock();
+        let is_due = || state.delayed.next_due().is_some_and(|due| due <= now);
+        !state.fifo.is_empty() || (!state.closed && is_due())
+    }
+
+    /// For a simulation: when the thread has to be awake.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        if state.closed {
+            None
+        } else {
+            state.delayed.wake_at()
+        }
     }
 
     /// For the owner, at its end: everything that will not run, to be dropped outside the lock.
@@ -176,60 +277,112 @@ mod tests {
 
     use super::*;
 
+    fn inbox() -> Inbox {
+        Inbox::new(Instant::now(), Duration::ZERO)
+    }
+
     fn task() -> Task {
         Task::new(|| {})
     }
 
     #[test]
     fn only_the_first_post_to_a_sleeper_owes_a_wake() {
-        let inbox = Inbox::new();
+        let inbox = inbox();
         let mut batch = VecDeque::new();
-        assert_eq!(Wake::NotNeeded, inbox.push(task()).unwrap());
-        assert_eq!(Found::Work, inbox.take(&mut batch));
+        assert_eq!(Wake::NotNeeded, inbox.push(task(), Instant::now).unwrap());
+        assert_eq!(
+            Found::Work { posted_at: None },
+            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+        );
         batch.clear();
-        assert_eq!(Found::Nothing(None), inbox.take(&mut batch));
-        assert_eq!(Wake::Owed, inbox.push(task()).unwrap());
-        assert_eq!(Wake::NotNeeded, inbox.push(task()).unwrap());
-        assert_eq!(Found::Work, inbox.take(&mut batch));
+        assert_eq!(
+            Found::Nothing(None),
+            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+        );
+        assert_eq!(Wake::Owed, inbox.push(task(), Instant::now).unwrap());
+        assert_eq!(Wake::NotNeeded, inbox.push(task(), Instant::now).unwrap());
+        assert_eq!(
+            Found::Work { posted_at: None },
+            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+        );
         assert_eq!(2, batch.len());
     }
 
     #[test]
     fn a_delayed_post_owes_a_wake_only_as_the_new_earliest() {
-        let inbox = Inbox::new();
+        let inbox = inbox();
         let mut batch = VecDeque::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(Found::Nothing(None), inbox.take(&mut batch));
-        assert_eq!(Wake::Owed, inbox.push_delayed(at(100), task()).unwrap().1);
-        assert!(matches!(inbox.take(&mut batch), Found::Nothing(Some(due)) if due == at(100)));
         assert_eq!(
-            Wake::NotNeeded,
-            inbox.push_delayed(at(200), task()).unwrap().1
+            Found::Nothing(None),
+            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+        );
+        assert_eq!(
+            Wake::Owed,
+            inbox
+                .push_delayed(at(100), Precision::High, task())
+                .unwrap()
+                .1
+        );
+        assert!(
+            matches!(inbox.take(&mut batch, IfEmpty::Sleep, Instant::now), Found::Nothing(Some(due)) if due == at(100))
         );
         assert_eq!(
             Wake::NotNeeded,
-            inbox.push_delayed(at(100), task()).unwrap().1
+            inbox
+                .push_delayed(at(200), Precision::High, task())
+                .unwrap()
+                .1
         );
-        assert_eq!(Wake::Owed, inbox.push_delayed(at(50), task()).unwrap().1);
+        assert_eq!(
+            Wake::NotNeeded,
+            inbox
+                .push_delayed(at(100), Precision::High, task())
+                .unwrap()
+                .1
+        );
+        assert_eq!(
+            Wake::Owed,
+            inbox
+                .push_delayed(at(50), Precision::High, task())
+                .unwrap()
+                .1
+        );
     }
 
     #[test]
     fn closing_hands_posts_back_and_keeps_what_was_ready() {
-        let inbox = Inbox::new();
+        let inbox = inbox();
         let mut batch = VecDeque::new();
-        let _ = inbox.push(task()).unwrap();
-        let _ = inbox.push_delayed(Instant::now(), task()).unwrap();
+        let _ = inbox.push(task(), Instant::now).unwrap();
         let _ = inbox
-            .push_delayed(Instant::now() + Duration::from_secs(1000), task())
+            .push_delayed(Instant::now(), Precision::High, task())
             .unwrap();
-        let _ = inbox.close();
-        assert!(inbox.push(task()).is_err());
-        assert!(inbox.push_delayed(Instant::now(), task()).is_err());
-        assert_eq!(Found::Work, inbox.take(&mut batch));
+        let _ = inbox
+            .push_delayed(
+                Instant::now() + Duration::from_secs(1000),
+                Precision::High,
+                task(),
+            )
+            .unwrap();
+        let _ = inbox.close(Instant::now);
+        assert!(inbox.push(task(), Instant::now).is_err());
+        assert!(
+            inbox
+                .push_delayed(Instant::now(), Precision::High, task())
+                .is_err()
+        );
+        assert_eq!(
+            Found::Work { posted_at: None },
+            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+        );
         assert_eq!(2, batch.len());
         batch.clear();
-        assert_eq!(Found::Closed, inbox.take(&mut batch));
+        assert_eq!(
+            Found::Closed,
+            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+        );
         assert_eq!(1, inbox.take_rest().len());
     }
 }

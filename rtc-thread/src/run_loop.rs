@@ -11,7 +11,9 @@ use socket_server::{MaxWait, ProcessIo, SocketServer};
 use crate::current::CurrentScope;
 use crate::error::panic_message;
 use crate::handle::ThreadHandle;
-use crate::inbox::Found;
+use crate::inbox::{Found, IfEmpty};
+use crate::os;
+use crate::stats::SAMPLED_ONE_IN;
 use crate::task::Task;
 
 /// How long a thread runs tasks before it looks at its sockets: until either limit is reached.
@@ -55,6 +57,40 @@ pub enum PanicPolicy {
     Abort,
 }
 
+/// What a thread does when it has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WaitStrategy {
+    /// It sleeps at once. Waking it takes the operating system some microseconds, and a post to it
+    /// makes a system call.
+    #[default]
+    Park,
+    /// It watches for posts, and looks at its sockets now and then, for so long before it sleeps. A
+    /// post meanwhile is seen within a fraction of a microsecond and makes no system call; the price
+    /// is a busy core. For threads that latency matters to, and cores that nobody else needs.
+    SpinThenPark(Duration),
+}
+
+/// How a thread is to run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoopOptions {
+    pub(crate) budget: Budget,
+    pub(crate) panic_policy: PanicPolicy,
+    pub(crate) wait_strategy: WaitStrategy,
+    pub(crate) slow_task_threshold: Option<Duration>,
+}
+
+impl Default for LoopOptions {
+    fn default() -> Self {
+        Self {
+            budget: Budget::default(),
+            panic_policy: PanicPolicy::default(),
+            wait_strategy: WaitStrategy::default(),
+            slow_task_threshold: Some(Duration::from_millis(50)),
+        }
+    }
+}
+
 /// The loop of one thread. Each turn:
 ///
 /// 1. delayed tasks that are due join the end of the FIFO;
@@ -62,17 +98,43 @@ pub enum PanicPolicy {
 /// 3. sockets are served: without blocking if there are tasks left, otherwise until something is
 ///    posted, the next delayed task is due, or a socket is ready.
 ///
-/// libwebrtc: `Thread::ProcessMessages(kForever)`.
+/// libwebrtc: `Thread::ProcessMessages`.
 pub(crate) struct RunLoop {
+    scope: CurrentScope,
     handle: ThreadHandle,
     server: Rc<dyn SocketServer>,
-    budget: Budget,
-    panic_policy: PanicPolicy,
+    options: LoopOptions,
     batch: VecDeque<Task>,
+    /// What the next turn does if it finds nothing.
+    if_empty: IfEmpty,
+    chunks: u64,
+    slowest_reported: Duration,
 }
 
-/// Reading the clock costs about as much as running a small task.
-const TASKS_PER_CLOCK_READING: usize = 16;
+/// Tasks that run between two looks at the clock, which costs about as much as a small task.
+const CHUNK: usize = 16;
+
+/// How long an owner that spins leaves its sockets alone.
+const SPIN_POLL_INTERVAL: Duration = Duration::from_micros(20);
+
+/// Why a loop has come back to its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoopEnd {
+    /// The thread was told to quit, and has run what was ready.
+    Quit,
+    /// The time that the caller gave is over.
+    TimeUp,
+}
+
+/// How a turn's tasks have ended.
+enum Turn {
+    /// There are more, but it is the sockets' turn.
+    BudgetSpent,
+    /// There are no more until then.
+    Idle(Option<Instant>),
+    /// There are no more, and will not be.
+    Closed,
+}
 
 /// How much of its budget a turn has used.
 #[derive(Default)]
@@ -94,46 +156,51 @@ impl Spent {
 }
 
 impl RunLoop {
+    /// Makes the thread current. Dropped without [`end`](Self::end), it leaves the thread open.
     pub(crate) fn new(
         handle: ThreadHandle,
         server: Rc<dyn SocketServer>,
-        budget: Budget,
-        panic_policy: PanicPolicy,
+        options: LoopOptions,
     ) -> Self {
+        let scope = CurrentScope::enter(handle.clone(), server.clone());
+        let if_empty = Self::first_if_empty(options.wait_strategy);
         Self {
+            scope,
             handle,
             server,
-            budget,
-            panic_policy,
+            slowest_reported: options.slow_task_threshold.unwrap_or(Duration::MAX),
+            options,
             batch: VecDeque::new(),
+            if_empty,
+            chunks: 0,
         }
     }
 
-    /// Runs until the thread is told to quit and has done what was ready, or until a panic ends it.
-    /// On return nothing of the thread's is left but the handle.
-    pub(crate) fn run(mut self) -> Result<(), Box<dyn Any + Send>> {
-        let scope = CurrentScope::enter(self.handle.clone(), self.server.clone());
-        let outcome = self.run_until_quit();
-        // Closed already, unless it was a panic. From here on nothing can be added.
-        self.handle.quit();
-        self.drop_quietly("a task that did not run", |this| this.batch.clear());
-        for task in self.handle.inbox().take_rest() {
-            self.drop_quietly("a task that did not run", |_| drop(task));
+    fn first_if_empty(strategy: WaitStrategy) -> IfEmpty {
+        match strategy {
+            WaitStrategy::Park => IfEmpty::Sleep,
+            WaitStrategy::SpinThenPark(_) => IfEmpty::Spin,
         }
-        self.drop_quietly("an object of the thread", |_| {
-            scope.context().drop_objects();
-        });
-        outcome
     }
 
-    fn run_until_quit(&mut self) -> Result<(), Box<dyn Any + Send>> {
+    pub(crate) fn scope(&self) -> &CurrentScope {
+        &self.scope
+    }
+
+    /// Runs until the thread is told to quit and has done what was ready, or the time is over. A
+    /// panic is returned if the thread's policy is to end by it.
+    pub(crate) fn run(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<LoopEnd, Box<dyn Any + Send>> {
         loop {
-            let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.turns())) else {
-                return Ok(());
+            let payload = match catch_unwind(AssertUnwindSafe(|| self.turns(deadline))) {
+                Ok(end) => return Ok(end),
+                Err(payload) => payload,
             };
             let message = panic_message(&*payload);
             tracing::error!(thread = self.handle.name(), message, "a task panicked");
-            match self.panic_policy {
+            match self.options.panic_policy {
                 PanicPolicy::End => return Err(payload),
                 PanicPolicy::Continue => {}
                 PanicPolicy::Abort => std::process::abort(),
@@ -141,55 +208,183 @@ impl RunLoop {
         }
     }
 
-    /// Turns until closed and drained.
-    fn turns(&mut self) {
-        while let Some(max_wait) = self.run_tasks() {
-            if let Err(error) = self.server.wait(max_wait, ProcessIo::Yes) {
-                // A thread that silently ended here would leave everyone waiting. The pause keeps
-                // a failure that lasts from taking a whole core.
-                tracing::error!(thread = self.handle.name(), %error, "waiting failed, trying again");
-                std::thread::sleep(Duration::from_millis(1));
+    /// Closes the thread, if it is not closed, and drops what is left of it: tasks that did not
+    /// run, and the objects that lived on it.
+    pub(crate) fn end(&mut self) {
+        self.handle.quit();
+        while let Some(task) = self.batch.pop_front() {
+            drop_quietly(&self.handle, task);
+        }
+        self.scope.context().drop_everything();
+    }
+
+    fn turns(&mut self, deadline: Option<Instant>) -> LoopEnd {
+        loop {
+            let turn = self.run_tasks();
+            let is_time_up = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            match turn {
+                Turn::Closed => return LoopEnd::Quit,
+                Turn::BudgetSpent => self.poll(),
+                Turn::Idle(_) if is_time_up => self.poll(),
+                Turn::Idle(wake_at) if self.if_empty == IfEmpty::Spin => {
+                    self.spin(wake_at, deadline);
+                }
+                Turn::Idle(wake_at) => self.sleep(wake_at, deadline),
+            }
+            if is_time_up {
+                return LoopEnd::TimeUp;
             }
         }
     }
 
-    /// Steps 1 and 2 of a turn. `None` if the thread is closed and has nothing left to run.
-    fn run_tasks(&mut self) -> Option<MaxWait> {
+    /// Steps 1 and 2 of a turn.
+    fn run_tasks(&mut self) -> Turn {
+        let handle = self.handle.clone();
+        let (inbox, counters) = (handle.inbox(), handle.counters());
         if !self.batch.is_empty() {
-            self.handle.inbox().promote_due();
+            inbox.promote_due(Instant::now);
         }
         let mut spent = Spent::default();
         loop {
             if self.batch.is_empty() {
-                match self.handle.inbox().take(&mut self.batch) {
-                    Found::Work => {}
-                    Found::Nothing(None) => return Some(MaxWait::Forever),
-                    Found::Nothing(Some(due)) => return Some(MaxWait::Until(due)),
-                    Found::Closed => return None,
+                match inbox.take(&mut self.batch, self.if_empty, Instant::now) {
+                    Found::Work { posted_at } => {
+                        self.if_empty = Self::first_if_empty(self.options.wait_strategy);
+                        counters.batches.add(1);
+                        counters.largest_batch.raise_to(self.batch.len() as u64);
+                        if let Some(posted_at) = posted_at {
+                            counters.queue_delay.record(posted_at.elapsed());
+                        }
+                    }
+                    Found::Nothing(wake_at) => return Turn::Idle(wake_at),
+                    Found::Closed => return Turn::Closed,
                 }
             }
-            if spent.is_over(&self.budget) {
-                return Some(MaxWait::Poll);
+            if spent.is_over(&self.options.budget) {
+                return Turn::BudgetSpent;
             }
-            for _ in 0..TASKS_PER_CLOCK_READING {
-                let Some(task) = self.batch.pop_front() else {
-                    break;
-                };
-                spent.tasks += 1;
-                task.run();
+            spent.tasks += self.run_chunk();
+        }
+    }
+
+    /// Runs a few tasks. Each is timed by the clock that costs next to nothing and ticks every few
+    /// milliseconds, to find the slow ones; those of a sampled chunk by the exact one.
+    fn run_chunk(&mut self) -> usize {
+        let handle = self.handle.clone();
+        let counters = handle.counters();
+        let mut exact = None;
+        if self.chunks.is_multiple_of(SAMPLED_ONE_IN) {
+            exact = Some(Instant::now());
+            handle.inbox().want_sample();
+        }
+        self.chunks += 1;
+        let mut coarse = os::coarse_now();
+        for run in 0..CHUNK {
+            let Some(task) = self.batch.pop_front() else {
+                return run;
+            };
+            let location = task.location();
+            counters.tasks.add(1);
+            task.run();
+            if let Some(before) = &mut exact {
+                let now = Instant::now();
+                counters.run_time.record(now - *before);
+                *before = now;
+            }
+            let now = os::coarse_now();
+            let took = now.saturating_sub(coarse);
+            coarse = now;
+            if self
+                .options
+                .slow_task_threshold
+                .is_some_and(|threshold| took >= threshold)
+            {
+                counters.note_slow(location, took);
+                self.report_slow(location, took);
+            }
+        }
+        CHUNK
+    }
+
+    #[cold]
+    fn report_slow(&mut self, location: &'static std::panic::Location<'static>, took: Duration) {
+        if took >= self.slowest_reported {
+            self.slowest_reported = took + Duration::from_nanos(1);
+            tracing::warn!(
+                thread = self.handle.name(),
+                posted_at = %location,
+                ?took,
+                "a task took long; reported again when one takes longer"
+            );
+        }
+    }
+
+    fn poll(&mut self) {
+        self.handle.counters().polls.add(1);
+        self.wait(MaxWait::Poll);
+    }
+
+    fn sleep(&mut self, wake_at: Option<Instant>, deadline: Option<Instant>) {
+        self.handle.counters().waits.add(1);
+        let until = match (wake_at, deadline) {
+            (Some(wake_at), Some(deadline)) => Some(wake_at.min(deadline)),
+            (wake_at, deadline) => wake_at.or(deadline),
+        };
+        self.wait(until.map_or(MaxWait::Forever, MaxWait::Until));
+        self.if_empty = Self::first_if_empty(self.options.wait_strategy);
+    }
+
+    /// Watches for news. Whoever posts meanwhile finds an owner that is awake.
+    fn spin(&mut self, wake_at: Option<Instant>, deadline: Option<Instant>) {
+        let WaitStrategy::SpinThenPark(duration) = self.options.wait_strategy else {
+            return;
+        };
+        let until = Instant::now() + duration;
+        let mut poll_at = Instant::now() + SPIN_POLL_INTERVAL;
+        loop {
+            for _ in 0..64 {
+                if self.handle.inbox().has_news() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            let now = Instant::now();
+            if now >= until {
+                self.if_empty = IfEmpty::Sleep;
+                return;
+            }
+            if [wake_at, deadline]
+                .into_iter()
+                .flatten()
+                .any(|at| now >= at)
+            {
+                return;
+            }
+            if now >= poll_at {
+                self.poll();
+                poll_at = now + SPIN_POLL_INTERVAL;
             }
         }
     }
 
-    /// Runs drop code of the user's at the end of the thread, when a panic can only be logged.
-    fn drop_quietly(&mut self, what: &str, drop: impl FnOnce(&mut Self)) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(self))) {
-            let message = panic_message(&*payload);
-            tracing::error!(
-                thread = self.handle.name(),
-                message,
-                "dropping {what} panicked"
-            );
+    fn wait(&mut self, max_wait: MaxWait) {
+        if let Err(error) = self.server.wait(max_wait, ProcessIo::Yes) {
+            // A thread that silently ended here would leave everyone waiting. The pause keeps a
+            // failure that lasts from taking a whole core.
+            tracing::error!(thread = self.handle.name(), %error, "waiting failed, trying again");
+            std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// Runs drop code of the user's where a panic can only be logged.
+pub(crate) fn drop_quietly<T>(thread: &ThreadHandle, value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        let message = panic_message(&*payload);
+        tracing::error!(
+            thread = thread.name(),
+            message,
+            "dropping a closure or an object panicked"
+        );
     }
 }

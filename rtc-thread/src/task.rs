@@ -98,6 +98,12 @@ impl Task {
         unsafe { (this.vtable.call)(&raw mut this.storage) }
     }
 
+    /// The same task, as if made elsewhere.
+    pub(crate) fn with_location(mut self, location: &'static Location<'static>) -> Self {
+        self.location = location;
+        self
+    }
+
     /// Where the task was made: the call of `post` in the poster's source.
     pub fn location(&self) -> &'static Location<'static> {
         self.location

@@ -1,19 +1,25 @@
 //! A thread as its owner sees it: to start, to end, to wait for.
 
-use std::fmt;
-use std::io;
+use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{fmt, io};
 
 use crossbeam_channel::bounded;
 use socket_server::{NullSocketServer, PhysicalSocketServer, SocketServer};
 
+use crate::clock::Clock;
 use crate::current;
 use crate::error::{JoinError, SpawnError, ThreadPanic};
 use crate::handle::{ThreadHandle, ThreadId};
-use crate::run_loop::{Budget, PanicPolicy, RunLoop};
+use crate::os::{Priority, RefusedSetting, Wishes};
+use crate::permissions::BlockingCallPolicy;
+use crate::run_loop::{Budget, LoopOptions, PanicPolicy, RunLoop, WaitStrategy};
+use crate::simulation::Simulation;
 use crate::wait_for;
+use crate::wrapped::WrappedThread;
 
 /// An operating-system thread that runs tasks in order and serves its sockets.
 ///
@@ -31,7 +37,15 @@ use crate::wait_for;
 /// ```
 pub struct Thread {
     handle: ThreadHandle,
-    os_thread: Option<JoinHandle<Result<(), ThreadPanic>>>,
+    body: Body,
+    refused: Vec<RefusedSetting>,
+}
+
+/// What runs a thread.
+enum Body {
+    Os(JoinHandle<Result<(), ThreadPanic>>),
+    Simulation,
+    Joined,
 }
 
 impl Thread {
@@ -40,9 +54,22 @@ impl Thread {
         Builder::default()
     }
 
+    pub(crate) fn simulated(handle: ThreadHandle) -> Self {
+        Self {
+            handle,
+            body: Body::Simulation,
+            refused: Vec::new(),
+        }
+    }
+
     /// A way for others to reach the thread.
     pub fn handle(&self) -> ThreadHandle {
         self.handle.clone()
+    }
+
+    /// What the operating system did not let the thread have of what its builder asked for.
+    pub fn refused_settings(&self) -> &[RefusedSetting] {
+        &self.refused
     }
 
     /// Waits until the thread has ended, without telling it to. Blocks.
@@ -72,8 +99,10 @@ impl Thread {
     }
 
     fn join_once(&mut self) -> Result<(), JoinError> {
-        let Some(os_thread) = self.os_thread.take() else {
-            return Ok(());
+        let os_thread = match std::mem::replace(&mut self.body, Body::Joined) {
+            Body::Os(os_thread) => os_thread,
+            Body::Simulation => return Simulation::join(&self.handle),
+            Body::Joined => return Ok(()),
         };
         if self.handle.is_current() {
             return Ok(());
@@ -123,13 +152,15 @@ impl fmt::Debug for Thread {
 
 type ServerFactory = Box<dyn FnOnce() -> io::Result<Rc<dyn SocketServer>> + Send>;
 
-/// Options for a new [`Thread`].
+/// Options for a new [`Thread`], or for [wrapping](Self::wrap_current) the current one.
 #[must_use = "a builder does nothing until `spawn`"]
 pub struct Builder {
     name: Option<String>,
     server: ServerFactory,
-    budget: Budget,
-    panic_policy: PanicPolicy,
+    options: LoopOptions,
+    leeway: Duration,
+    wishes: Wishes,
+    policy: BlockingCallPolicy,
 }
 
 impl Default for Builder {
@@ -138,8 +169,10 @@ impl Default for Builder {
         Self {
             name: None,
             server: Box::new(|| Ok(Rc::new(NullSocketServer::new()))),
-            budget: Budget::default(),
-            panic_policy: PanicPolicy::default(),
+            options: LoopOptions::default(),
+            leeway: Duration::from_millis(16),
+            wishes: Wishes::default(),
+            policy: BlockingCallPolicy::default(),
         }
     }
 }
@@ -172,13 +205,64 @@ impl Builder {
 
     /// How long the thread runs tasks before it looks at its sockets.
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+        self.options.budget = budget;
         self
     }
 
     /// What the thread does when a task or a socket handler panics.
     pub fn panic_policy(mut self, policy: PanicPolicy) -> Self {
-        self.panic_policy = policy;
+        self.options.panic_policy = policy;
+        self
+    }
+
+    /// What the thread does when it has nothing to do.
+    pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.options.wait_strategy = strategy;
+        self
+    }
+
+    /// By how much delayed tasks of [low precision](crate::Precision::Low) may be late. By default
+    /// 16 ms, about a frame of video.
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// A task that takes so long is noted in the thread's [statistics](crate::ThreadStats), and
+    /// logged if none has taken longer before. By default 50 ms; `None` turns it off.
+    ///
+    /// Measured by a clock that ticks every few milliseconds (on Linux usually four), since it is
+    /// asked after each task.
+    ///
+    /// libwebrtc: `SetDispatchWarningMs()`.
+    pub fn slow_task_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.options.slow_task_threshold = threshold.into();
+        self
+    }
+
+    /// How the thread competes with others for a core. Not for wrapped threads.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.wishes.priority = priority;
+        self
+    }
+
+    /// The cores, by number, that the thread may run on. Not for wrapped threads.
+    pub fn affinity(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
+        self.wishes.affinity = Some(cores.into_iter().collect());
+        self
+    }
+
+    /// By how much the operating system may put off the thread's timed waits, to join them with
+    /// others; on Linux 50 µs unless asked otherwise. It matters for threads without sockets: those
+    /// with sockets use a timer that has no slack. Not for wrapped threads.
+    pub fn timer_slack(mut self, slack: Duration) -> Self {
+        self.wishes.timer_slack = Some(slack);
+        self
+    }
+
+    /// Which threads the new one may make blocking calls to. By default all.
+    pub fn blocking_calls(mut self, policy: BlockingCallPolicy) -> Self {
+        self.policy = policy;
         self
     }
 
@@ -188,20 +272,15 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// The operating system refused a thread, or the socket server could not be made.
+    /// The operating system refused a thread, or the socket server could not be made. Settings that
+    /// it refused are no error; see [`Thread::refused_settings`].
     pub fn spawn(self) -> Result<Thread, SpawnError> {
-        let id = ThreadId::next();
-        let name = self
-            .name
-            .unwrap_or_else(|| format!("rtc-thread-{}", id.get()));
-        if name.contains('\0') {
-            let error = io::Error::new(io::ErrorKind::InvalidInput, "a name with a zero byte");
-            return Err(SpawnError::Thread(error));
-        }
+        let (id, name) = self.identity()?;
         let (ready, started) = bounded(1);
         let os_thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
+                let refused = self.wishes.apply();
                 let server = match (self.server)() {
                     Ok(server) => server,
                     Err(error) => {
@@ -210,24 +289,91 @@ impl Builder {
                         return Ok(());
                     }
                 };
-                let handle = ThreadHandle::new(id, name.clone(), server.wake_handle());
-                let _ = ready.send(Ok(handle.clone()));
-                RunLoop::new(handle, server, self.budget, self.panic_policy)
-                    .run()
-                    .map_err(|payload| ThreadPanic {
+                let wake = server.wake_handle();
+                let clock = Clock::system();
+                let handle = ThreadHandle::new(id, name.clone(), wake, clock, self.leeway);
+                handle.set_blocking_call_policy(self.policy);
+                let _ = ready.send(Ok((handle.clone(), refused)));
+                let mut run_loop = RunLoop::new(handle, server, self.options);
+                let outcome = run_loop.run(None);
+                run_loop.end();
+                match outcome {
+                    Ok(_) => Ok(()),
+                    Err(payload) => Err(ThreadPanic {
                         thread: name,
                         payload,
-                    })
+                    }),
+                }
             })
             .map_err(SpawnError::Thread)?;
-        let handle = started.recv().unwrap_or_else(|_| {
+        let (handle, refused) = started.recv().unwrap_or_else(|_| {
             let error = io::Error::other("making the socket server panicked");
             Err(SpawnError::SocketServer(error))
         })?;
+        for setting in &refused {
+            tracing::warn!(thread = handle.name(), error = %setting.error, "{setting}");
+        }
         Ok(Thread {
             handle,
-            os_thread: Some(os_thread),
+            body: Body::Os(os_thread),
+            refused,
         })
+    }
+
+    /// Makes the current OS thread one of ours: its owner runs the loop, when it suits.
+    ///
+    /// The operating system's name of the thread stays as it is.
+    ///
+    /// libwebrtc: `Thread::WrapCurrent()`, `ThreadManager::WrapCurrentThread()`.
+    ///
+    /// # Errors
+    ///
+    /// The current OS thread is one of ours already, or the socket server could not be made.
+    pub fn wrap_current(self) -> Result<WrappedThread, SpawnError> {
+        if current().is_some() {
+            return Err(SpawnError::IsOurs);
+        }
+        let (id, name) = self.identity()?;
+        let server = (self.server)().map_err(SpawnError::SocketServer)?;
+        let wake = server.wake_handle();
+        let handle = ThreadHandle::new(id, name, wake, Clock::system(), self.leeway);
+        handle.set_blocking_call_policy(self.policy);
+        let run_loop = RunLoop::new(handle.clone(), server, self.options);
+        let run_loop = Rc::new(RefCell::new(run_loop));
+        run_loop
+            .borrow()
+            .scope()
+            .context()
+            .set_wrapped_loop(Rc::downgrade(&run_loop));
+        Ok(WrappedThread::new(handle, run_loop))
+    }
+
+    /// Adds the thread to a simulation, which runs it in virtual time. Settings of the operating
+    /// system, the budget and the wait strategy have no meaning there.
+    ///
+    /// # Errors
+    ///
+    /// The socket server could not be made.
+    pub fn simulate(self, simulation: &Simulation) -> Result<Thread, SpawnError> {
+        let (id, name) = self.identity()?;
+        let server = (self.server)().map_err(SpawnError::SocketServer)?;
+        let wake = server.wake_handle();
+        let clock = simulation.clock().clone();
+        let handle = ThreadHandle::new(id, name, wake, clock, self.leeway);
+        handle.set_blocking_call_policy(self.policy);
+        simulation.add(handle.clone(), server, self.options.panic_policy);
+        Ok(Thread::simulated(handle))
+    }
+
+    fn identity(&self) -> Result<(ThreadId, String), SpawnError> {
+        let id = ThreadId::next();
+        let name = self.name.clone();
+        let name = name.unwrap_or_else(|| format!("rtc-thread-{}", id.get()));
+        if name.contains('\0') {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "a name with a zero byte");
+            return Err(SpawnError::Thread(error));
+        }
+        Ok((id, name))
     }
 }
 
@@ -235,8 +381,10 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("name", &self.name)
-            .field("budget", &self.budget)
-            .field("panic_policy", &self.panic_policy)
+            .field("options", &self.options)
+            .field("leeway", &self.leeway)
+            .field("wishes", &self.wishes)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }

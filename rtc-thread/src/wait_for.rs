@@ -29,7 +29,7 @@ pub(crate) fn add(waiter: &ThreadHandle, target: &ThreadHandle) -> Result<(), Wa
             .chain(between)
             .map(|thread| thread.name().to_owned())
             .collect();
-        return Err(WaitCycle { names });
+        return Err(WaitCycle::new(names));
     }
     edges.push(Edge {
         waiter: waiter.clone(),

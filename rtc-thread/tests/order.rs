@@ -273,7 +273,7 @@ fn an_earlier_delayed_post_from_elsewhere_shortens_a_wait() {
 }
 
 #[test]
-fn a_flood_of_tasks_delays_a_due_timer_by_what_is_queued_and_no_more() {
+fn item_19_a_flood_of_tasks_delays_a_due_timer_by_what_is_queued_and_no_more() {
     let budget = Budget {
         tasks: 64,
         ..Budget::default()

@@ -65,7 +65,7 @@ fn a_thread_serves_its_sockets_while_it_sleeps() {
 }
 
 #[test]
-fn a_flood_of_tasks_does_not_starve_sockets_or_timers() {
+fn item_19_a_flood_of_tasks_does_not_starve_sockets_or_timers() {
     let budget = Budget {
         tasks: 100,
         ..Budget::default()
@@ -90,7 +90,7 @@ fn a_flood_of_tasks_does_not_starve_sockets_or_timers() {
 }
 
 #[test]
-fn a_flood_of_packets_does_not_starve_tasks() {
+fn item_19_a_flood_of_packets_does_not_starve_tasks() {
     let thread = Thread::builder().with_sockets().spawn().unwrap();
     let (_socket, client) = echo(&thread);
     let stop = AtomicBool::new(false);
