@@ -1,0 +1,99 @@
+//! Counts system calls: this program runs itself under `strace`, and says in between, by the name
+//! of a file that does not exist, what it is about to do.
+
+use std::process::{Command, Stdio};
+
+use crate::workloads::{Limits, Measures};
+
+const MARK: &str = "/compare-mark/";
+
+/// Says that what follows, until the next mark, is counted under this name. Nothing is if it is
+/// empty. Where nobody watches, it costs one system call and says nothing.
+pub(crate) fn mark(section: &str) {
+    // Looking for it is the message.
+    let _ = std::fs::metadata(format!("{MARK}{section}"));
+}
+
+/// The `probe` command of this program for one system, and nothing else.
+pub(crate) fn probe(program: &str, options: &[&str], system: &str, bursts: u32) -> Command {
+    let mut command = Command::new(program);
+    command.args(options);
+    match std::env::current_exe() {
+        Ok(this) => command.arg(this),
+        Err(_) => command.arg("/proc/self/exe"),
+    };
+    command.args(["probe", "--system", system]);
+    if bursts > 0 {
+        command.args(["--bursts", &bursts.to_string()]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// System calls of each part, per round trip or per post.
+pub(crate) fn measure(system: &str, limits: &Limits) -> Result<Measures, String> {
+    let log = std::env::temp_dir().join(format!("compare-{}.strace", std::process::id()));
+    let path = log.to_string_lossy();
+    let output = probe("strace", &["-f", "-o", &path], system, 0)
+        .output()
+        .map_err(|error| format!("strace does not run ({error}); apt-get install strace"))?;
+    let text = std::fs::read_to_string(&log);
+    // If it was never made there is nothing to remove.
+    let _ = std::fs::remove_file(&log);
+    if !output.status.success() {
+        return Err(format!("strace failed: {}", last_line(&output.stderr)));
+    }
+    let text = text.map_err(|error| error.to_string())?;
+    Ok(count(&text, limits.samples))
+}
+
+pub(crate) fn last_line(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    text.trim().lines().last().unwrap_or("no output").to_owned()
+}
+
+fn count(log: &str, repetitions: u32) -> Measures {
+    const SECTIONS: [(&str, &str); 3] = [
+        ("idle round trip", "per idle round trip"),
+        ("post, asleep", "per post, asleep"),
+        ("post, busy", "per post, busy"),
+    ];
+    let mut calls = [0_u32; 3];
+    let mut section = None;
+    for line in log.lines() {
+        if let Some((_, mark)) = line.split_once(MARK) {
+            section = SECTIONS.iter().position(|(name, _)| mark.starts_with(name));
+        } else if let Some(section) = section
+            // The second half of a call that another thread's call came between; the pauses of the
+            // measurement itself; and what is no call.
+            && !["resumed>", "nanosleep(", "+++", "---"].iter().any(|other| line.contains(other))
+        {
+            calls[section] += 1;
+        }
+    }
+    let per = |n: usize| (SECTIONS[n].1, f64::from(calls[n]) / f64::from(repetitions));
+    [per(0), per(1), per(2)].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_is_between_marks_and_halves_once() {
+        let log = r#"
+1 write(4, "\1", 8) = 8
+1 statx(AT_FDCWD, "/compare-mark/idle round trip", AT_STATX_SYNC_AS_STAT) = -1 ENOENT
+1 clock_nanosleep(CLOCK_MONOTONIC, 0, {tv_sec=0, tv_nsec=100000}, 0x7f) = 0
+1 write(4, "\1", 8 <unfinished ...>
+2 epoll_wait(5,  <unfinished ...>
+1 <... write resumed>) = 8
+2 <... epoll_wait resumed>[{}], 4, -1) = 1
+1 statx(AT_FDCWD, "/compare-mark/", AT_STATX_SYNC_AS_STAT) = -1 ENOENT
+1 write(4, "\1", 8) = 8
+"#;
+        let figures = count(log, 2).figures;
+        assert_eq!(("per idle round trip", 1.0), figures[0]);
+        assert_eq!(("per post, busy", 0.0), figures[2]);
+    }
+}
