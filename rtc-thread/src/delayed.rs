@@ -1,14 +1,18 @@
 //! Delayed tasks: in the order of due time, then of posting, with removal from the middle.
 //!
 //! [`DelayedQueue`] is a 4-ary heap of small keys over a slab of tasks: sifting moves 24 bytes, not a
-//! task, and each slot knows where its key is, so that a cancelled task leaves at once, in
-//! O(log n), and its captures with it. [`DelayedTasks`] is two of them, one for each precision.
+//! task, and touches the slab not at all. A cancelled task leaves the slab at once, and its captures
+//! with it; its key stays until it comes to the top, or until there are more such keys than live
+//! ones, when all of them are swept out. [`DelayedTasks`] is two queues, one for each precision.
 
 use std::time::{Duration, Instant};
 
 use crate::task::Task;
 
 const ARITY: usize = 4;
+
+/// So many slots and keys may be kept for later.
+const KEPT: usize = 1024;
 
 /// A due time beyond a century is as good as never, and keeps all sums in range.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -66,7 +70,7 @@ impl DelayedTasks {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.high.heap.len() + self.low.heap.len()
+        self.high.len() + self.low.len()
     }
 
     /// When the owner must be awake. Low-precision tasks are all given the same leeway, so the first
@@ -140,14 +144,8 @@ struct Key {
 
 #[derive(Debug)]
 enum Slot {
-    Free {
-        next: Option<u32>,
-    },
-    Used {
-        task: Task,
-        sequence: u64,
-        heap_index: u32,
-    },
+    Free { next: Option<u32> },
+    Used { task: Task, sequence: u64 },
 }
 
 /// `now + delay`, or a century from now where the sum has no meaning.
@@ -155,13 +153,16 @@ pub(crate) fn due_after(now: Instant, delay: Duration) -> Instant {
     now + delay.min(CENTURY)
 }
 
-/// The delayed tasks of one thread and one precision.
+/// The delayed tasks of one thread and one precision. The key at the top is always that of a task
+/// that is there.
 #[derive(Debug)]
 struct DelayedQueue {
     epoch: Instant,
     heap: Vec<Key>,
     slots: Vec<Slot>,
     first_free: Option<u32>,
+    /// Keys whose tasks have been cancelled.
+    stale: usize,
 }
 
 impl DelayedQueue {
@@ -171,11 +172,16 @@ impl DelayedQueue {
             heap: Vec::new(),
             slots: Vec::new(),
             first_free: None,
+            stale: 0,
         }
     }
 
     fn is_empty(&self) -> bool {
         self.heap.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.heap.len() - self.stale
     }
 
     /// When the earliest task is due.
@@ -192,44 +198,44 @@ impl DelayedQueue {
             .saturating_duration_since(self.epoch)
             .min(CENTURY)
             .as_nanos();
-        let heap_index = self.heap.len();
-        let slot = self.fill_slot(Slot::Used {
-            task,
-            sequence,
-            heap_index: index(heap_index),
-        });
+        let slot = self.fill_slot(Slot::Used { task, sequence });
         self.heap.push(Key {
             due: u64::try_from(since_epoch).expect("a century fits 64 bits of nanoseconds"),
             sequence,
             slot,
         });
-        self.sift_up(heap_index);
+        self.sift_up(self.heap.len() - 1);
         slot
     }
 
     /// Takes out a task that has not become due yet.
     fn remove(&mut self, id: DelayedId) -> Option<Task> {
-        let heap_index = match self.slots.get(id.slot as usize)? {
-            Slot::Used {
-                sequence,
-                heap_index,
-                ..
-            } if *sequence == id.sequence => *heap_index as usize,
-            _ => return None,
-        };
-        Some(self.remove_at(heap_index))
+        let task = self.empty_slot(id.slot, id.sequence)?;
+        self.stale += 1;
+        self.drop_stale_top();
+        if self.stale > self.len() + KEPT {
+            self.sweep();
+        }
+        Some(task)
     }
 
     /// Takes out the earliest task if it is due at `now`.
     fn pop_due(&mut self, now: Instant) -> Option<Task> {
-        let earliest = self.heap.first()?;
+        let earliest = *self.heap.first()?;
         let since_epoch = now.saturating_duration_since(self.epoch).as_nanos();
-        (u128::from(earliest.due) <= since_epoch).then(|| self.remove_at(0))
+        if u128::from(earliest.due) > since_epoch {
+            return None;
+        }
+        self.drop_top();
+        let task = self.empty_slot(earliest.slot, earliest.sequence);
+        self.drop_stale_top();
+        task
     }
 
     /// Takes out everything, in no order.
     fn drain(&mut self) -> Vec<Task> {
         self.heap = Vec::new();
+        self.stale = 0;
         self.first_free = None;
         std::mem::take(&mut self.slots)
             .into_iter()
@@ -254,75 +260,94 @@ impl DelayedQueue {
         }
     }
 
-    fn remove_at(&mut self, heap_index: usize) -> Task {
-        let key = self.heap.swap_remove(heap_index);
-        if heap_index < self.heap.len() {
-            self.note_position(heap_index);
-            let settled = self.sift_down(heap_index);
-            self.sift_up(settled);
+    /// Takes a task out of its slot, if it is still that one.
+    fn empty_slot(&mut self, slot: u32, sequence: u64) -> Option<Task> {
+        let content = self.slots.get_mut(slot as usize)?;
+        if !content.holds(sequence) {
+            return None;
         }
         let freed = Slot::Free {
             next: self.first_free,
         };
-        let slot = std::mem::replace(&mut self.slots[key.slot as usize], freed);
-        self.first_free = Some(key.slot);
+        self.first_free = Some(slot);
+        match std::mem::replace(content, freed) {
+            Slot::Used { task, .. } => Some(task),
+            Slot::Free { .. } => None,
+        }
+    }
+
+    fn drop_stale_top(&mut self) {
+        while let Some(top) = self.heap.first()
+            && !self.slots[top.slot as usize].holds(top.sequence)
+        {
+            self.stale -= 1;
+            self.drop_top();
+        }
         if self.heap.is_empty() {
-            self.release_memory();
-        }
-        match slot {
-            Slot::Used { task, .. } => task,
-            Slot::Free { .. } => unreachable!("a key of the heap points at a free slot"),
+            self.sweep();
         }
     }
 
-    /// A burst of a million timers must not hold its memory for ever; a handful may.
-    fn release_memory(&mut self) {
-        const KEPT: usize = 1024;
-        self.slots.clear();
+    fn drop_top(&mut self) {
+        self.heap.swap_remove(0);
+        self.sift_down(0);
+    }
+
+    /// Drops all stale keys, and what memory is not needed: a burst of a million timers must not hold
+    /// its memory for ever. A handful may. O(n), after as many cancellations.
+    fn sweep(&mut self) {
+        let slots = &self.slots;
+        self.heap
+            .retain(|key| slots[key.slot as usize].holds(key.sequence));
+        self.stale = 0;
+        for at in (0..self.heap.len().div_ceil(ARITY)).rev() {
+            self.sift_down(at);
+        }
+        let used = |slot: &Slot| matches!(slot, Slot::Used { .. });
+        let end = self.slots.iter().rposition(used).map_or(0, |last| last + 1);
+        self.slots.truncate(end);
         self.first_free = None;
-        self.slots.shrink_to(KEPT);
-        self.heap.shrink_to(KEPT);
+        for at in (0..end).rev() {
+            if let Slot::Free { next } = &mut self.slots[at] {
+                *next = self.first_free;
+                self.first_free = Some(index(at));
+            }
+        }
+        self.slots.shrink_to(KEPT.max(2 * end));
+        self.heap.shrink_to(KEPT.max(2 * self.heap.len()));
     }
 
-    fn sift_up(&mut self, mut at: usize) -> usize {
+    fn sift_up(&mut self, mut at: usize) {
         while at > 0 {
             let parent = (at - 1) / ARITY;
             if self.heap[parent] <= self.heap[at] {
                 break;
             }
-            self.swap(parent, at);
+            self.heap.swap(parent, at);
             at = parent;
         }
-        at
     }
 
-    fn sift_down(&mut self, mut at: usize) -> usize {
+    fn sift_down(&mut self, mut at: usize) {
         loop {
             let first_child = at * ARITY + 1;
             let past_children = (first_child + ARITY).min(self.heap.len());
             let Some(least) = (first_child..past_children).min_by_key(|child| self.heap[*child])
             else {
-                return at;
+                return;
             };
             if self.heap[at] <= self.heap[least] {
-                return at;
+                return;
             }
-            self.swap(at, least);
+            self.heap.swap(at, least);
             at = least;
         }
     }
+}
 
-    fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.note_position(a);
-        self.note_position(b);
-    }
-
-    fn note_position(&mut self, at: usize) {
-        let slot = self.heap[at].slot;
-        if let Slot::Used { heap_index, .. } = &mut self.slots[slot as usize] {
-            *heap_index = index(at);
-        }
+impl Slot {
+    fn holds(&self, wanted: u64) -> bool {
+        matches!(self, Self::Used { sequence, .. } if *sequence == wanted)
     }
 }
 
@@ -423,7 +448,27 @@ mod tests {
         for id in ids {
             assert!(queue.remove(id).is_some());
         }
-        assert!(queue.high.slots.capacity() <= 1024 && queue.high.heap.capacity() <= 1024);
+        assert!(queue.high.slots.capacity() <= KEPT && queue.high.heap.capacity() <= KEPT);
+    }
+
+    #[test]
+    fn what_is_cancelled_leaves_no_garbage_in_proportion() {
+        let epoch = Instant::now();
+        let mut queue = DelayedTasks::new(epoch, Duration::ZERO);
+        // A timer that stays, and many that are set and cancelled in turn, as timeouts are.
+        queue.push(epoch, Precision::High, Task::new(|| {}));
+        for n in 0..100_000 {
+            let due = epoch + Duration::from_secs(3600) - Duration::from_millis(n);
+            let (id, _) = queue.push(due, Precision::High, Task::new(|| {}));
+            assert!(queue.remove(id).is_some());
+            assert_eq!(1, queue.len());
+        }
+        assert!(
+            queue.high.heap.len() <= KEPT + 2,
+            "{}",
+            queue.high.heap.len()
+        );
+        assert!(queue.high.slots.capacity() <= KEPT);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -135,8 +136,24 @@ impl ThreadHandle {
     ///
     /// The thread has quit: the task is handed back.
     #[track_caller]
-    pub fn post(&self, task: impl FnOnce() + Send + 'static) -> Result<(), PostError> {
-        self.post_task(Task::new(task))
+    #[inline]
+    pub fn post<F>(&self, task: F) -> Result<(), PostError>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let location = Location::caller();
+        if const { !Task::is_inline::<F>() } || trace::is_on() {
+            return self.post_task(Task::at(task, location));
+        }
+        let make = move || Task::at(task, location);
+        match self.shared.inbox.push_with(make, Instant::now) {
+            Ok(Wake::NotNeeded) => Ok(()),
+            Ok(Wake::Owed) => {
+                self.wake();
+                Ok(())
+            }
+            Err(make) => Err(PostError { task: make() }),
+        }
     }
 
     /// As [`post`](Self::post), for a task that exists already.
@@ -282,7 +299,14 @@ impl ThreadHandle {
     /// The owner looks at its inbox again before it sleeps, so that it need not signal itself; not
     /// even from within a socket handler, while it counts as asleep.
     fn settle(&self, wake: Wake) {
-        if wake == Wake::Owed && !self.is_current() {
+        if wake == Wake::Owed {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if !self.is_current() {
             self.shared.wake.wake();
         }
     }

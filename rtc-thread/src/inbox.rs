@@ -19,13 +19,22 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::delayed::{DelayedId, DelayedTasks, Precision};
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{AtomicBool, ContendedMutex, Ordering};
 use crate::task::Task;
+
+/// A poster that lets the FIFO grow by so many is faster than the owner. If it is because the owner
+/// has no core, it gives way to it: a queue that outgrows the caches costs everybody more.
+const FLOOD: usize = 4096;
+
+#[cold]
+fn give_way() {
+    std::thread::yield_now();
+}
 
 /// The queues of one thread.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
+    state: ContendedMutex<State>,
     /// Whether something has changed since the owner last looked: what a spinning owner watches
     /// instead of taking the lock. Written under the lock.
     news: AtomicBool,
@@ -59,8 +68,13 @@ pub(crate) enum Wake {
 /// What the owner finds when it looks for work.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// The batch has tasks. If a sample was asked for, the moment at which its first was posted.
-    Work { posted_at: Option<Instant> },
+    /// The batch has tasks.
+    Work {
+        /// So many of them had been delayed.
+        promoted: usize,
+        /// When the first was posted, if a sample was asked for.
+        posted_at: Option<Instant>,
+    },
     /// Nothing until then.
     Nothing(Option<Instant>),
     /// Nothing, and nothing can come any more.
@@ -101,7 +115,7 @@ impl State {
 impl Inbox {
     pub(crate) fn new(epoch: Instant, leeway: Duration) -> Self {
         Self {
-            state: Mutex::new(State {
+            state: ContendedMutex::new(State {
                 fifo: VecDeque::new(),
                 delayed: DelayedTasks::new(epoch, leeway),
                 asleep: false,
@@ -112,24 +126,42 @@ impl Inbox {
         }
     }
 
-    /// Appends to the FIFO, or hands the task back if the inbox is closed.
+    /// Appends to the FIFO what `make` makes, right where it will lie; or hands `make` back if the
+    /// inbox is closed. `make` runs under the lock: it must not run or drop anything of a user's, nor
+    /// allocate.
     #[inline]
-    pub(crate) fn push(&self, task: Task, now: impl FnOnce() -> Instant) -> Result<Wake, Task> {
+    pub(crate) fn push_with<M>(&self, make: M, now: impl FnOnce() -> Instant) -> Result<Wake, M>
+    where
+        M: FnOnce() -> Task,
+    {
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
-            return Err(task);
+            return Err(make);
         }
         if state.fifo.is_empty() {
-            if let Sample::Wanted = state.sample {
-                state.sample = Sample::Taken(now());
-            }
-            state.fifo.push_back(task);
-            self.news.store(true, Ordering::Release);
-        } else {
-            state.fifo.push_back(task);
+            self.note_first(&mut state, now);
         }
-        Ok(state.take_wake())
+        state.fifo.push_back(make());
+        let is_flooded = state.fifo.len().is_multiple_of(FLOOD);
+        let wake = state.take_wake();
+        drop(state);
+        if is_flooded {
+            give_way();
+        }
+        Ok(wake)
+    }
+
+    /// Appends to the FIFO, or hands the task back if the inbox is closed.
+    pub(crate) fn push(&self, task: Task, now: impl FnOnce() -> Instant) -> Result<Wake, Task> {
+        self.push_with(|| task, now).map_err(|make| make())
+    }
+
+    fn note_first(&self, state: &mut State, now: impl FnOnce() -> Instant) {
+        if let Sample::Wanted = state.sample {
+            state.sample = Sample::Taken(now());
+        }
+        self.news.store(true, Ordering::Release);
     }
 
     /// Adds a delayed task, or hands it back if the inbox is closed.
@@ -191,37 +223,42 @@ impl Inbox {
         self.news.load(Ordering::Acquire)
     }
 
-    /// Asks to be told when the first task of the next batch was posted.
-    pub(crate) fn want_sample(&self) {
-        let mut state = self.state.lock();
-        if state.fifo.is_empty() {
-            state.sample = Sample::Wanted;
-        }
-    }
-
     /// For the owner, when its batch is empty: moves due delayed tasks behind the FIFO's tail and
-    /// swaps the FIFO against the batch, whose storage is thereby reused.
+    /// swaps the FIFO against the batch, whose storage is thereby reused. With `wants_sample`, the
+    /// next batch tells when its first task was posted.
     pub(crate) fn take(
         &self,
         batch: &mut VecDeque<Task>,
         if_empty: IfEmpty,
+        wants_sample: bool,
         now: impl FnOnce() -> Instant,
     ) -> Found {
         debug_assert!(batch.is_empty());
         let mut state = self.state.lock();
         self.news.store(false, Ordering::Relaxed);
         state.asleep = false;
-        if !state.closed {
-            state.promote_due(now);
-        }
+        let promoted = if state.closed {
+            0
+        } else {
+            state.promote_due(now)
+        };
         if !state.fifo.is_empty() {
+            // An empty queue whose last element was at its end: the next first goes to the front.
+            batch.clear();
             std::mem::swap(&mut state.fifo, batch);
             let posted_at = match state.sample {
                 Sample::Taken(at) => Some(at),
                 Sample::NotWanted | Sample::Wanted => None,
             };
-            state.sample = Sample::NotWanted;
-            Found::Work { posted_at }
+            state.sample = if wants_sample {
+                Sample::Wanted
+            } else {
+                Sample::NotWanted
+            };
+            Found::Work {
+                promoted,
+                posted_at,
+            }
         } else if state.closed {
             Found::Closed
         } else {
@@ -291,19 +328,25 @@ mod tests {
         let mut batch = VecDeque::new();
         assert_eq!(Wake::NotNeeded, inbox.push(task(), Instant::now).unwrap());
         assert_eq!(
-            Found::Work { posted_at: None },
-            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+            Found::Work {
+                promoted: 0,
+                posted_at: None
+            },
+            inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now)
         );
         batch.clear();
         assert_eq!(
             Found::Nothing(None),
-            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+            inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now)
         );
         assert_eq!(Wake::Owed, inbox.push(task(), Instant::now).unwrap());
         assert_eq!(Wake::NotNeeded, inbox.push(task(), Instant::now).unwrap());
         assert_eq!(
-            Found::Work { posted_at: None },
-            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+            Found::Work {
+                promoted: 0,
+                posted_at: None
+            },
+            inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now)
         );
         assert_eq!(2, batch.len());
     }
@@ -316,7 +359,7 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(
             Found::Nothing(None),
-            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+            inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now)
         );
         assert_eq!(
             Wake::Owed,
@@ -326,7 +369,7 @@ mod tests {
                 .1
         );
         assert!(
-            matches!(inbox.take(&mut batch, IfEmpty::Sleep, Instant::now), Found::Nothing(Some(due)) if due == at(100))
+            matches!(inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now), Found::Nothing(Some(due)) if due == at(100))
         );
         assert_eq!(
             Wake::NotNeeded,
@@ -374,14 +417,17 @@ mod tests {
                 .is_err()
         );
         assert_eq!(
-            Found::Work { posted_at: None },
-            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+            Found::Work {
+                promoted: 0,
+                posted_at: None
+            },
+            inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now)
         );
         assert_eq!(2, batch.len());
         batch.clear();
         assert_eq!(
             Found::Closed,
-            inbox.take(&mut batch, IfEmpty::Sleep, Instant::now)
+            inbox.take(&mut batch, IfEmpty::Sleep, false, Instant::now)
         );
         assert_eq!(1, inbox.take_rest().len());
     }

@@ -144,21 +144,3 @@ fn set_affinity(_cores: &[usize]) -> io::Result<()> {
 fn set_timer_slack(_slack: Duration) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
-
-/// The monotonic clock as of its last tick, some milliseconds ago. About as cheap as a function
-/// call.
-#[cfg(target_os = "linux")]
-pub(crate) fn coarse_now() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32)
-}
-
-/// The monotonic clock.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn coarse_now() -> Duration {
-    use std::sync::LazyLock;
-    use std::time::Instant;
-
-    static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-    EPOCH.elapsed()
-}

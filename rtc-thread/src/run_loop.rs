@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,6 @@ use crate::current::CurrentScope;
 use crate::error::panic_message;
 use crate::handle::ThreadHandle;
 use crate::inbox::{Found, IfEmpty};
-use crate::os;
 use crate::stats::SAMPLED_ONE_IN;
 use crate::task::Task;
 
@@ -107,12 +106,24 @@ pub(crate) struct RunLoop {
     batch: VecDeque<Task>,
     /// What the next turn does if it finds nothing.
     if_empty: IfEmpty,
-    chunks: u64,
+    /// The latest reading of the clock.
+    now: Instant,
+    /// Tasks of the current batch that have run.
+    ran_of_batch: usize,
+    /// So many tasks more are timed one by one, whatever it costs.
+    suspicious_for: usize,
     slowest_reported: Duration,
 }
 
-/// Tasks that run between two looks at the clock, which costs about as much as a small task.
+/// Tasks that run between two looks at the clock in a long batch. A look costs more than a small
+/// task.
 const CHUNK: usize = 16;
+
+/// The first tasks of a batch are timed one by one. A thread that is not flooded has no others.
+const TIMED_EXACTLY: usize = 8;
+
+/// So many tasks are timed one by one after a chunk with a slow one among them.
+const SUSPICIOUS_FOR: usize = 10_000;
 
 /// How long an owner that spins leaves its sockets alone.
 const SPIN_POLL_INTERVAL: Duration = Duration::from_micros(20);
@@ -136,25 +147,6 @@ enum Turn {
     Closed,
 }
 
-/// How much of its budget a turn has used.
-#[derive(Default)]
-struct Spent {
-    tasks: usize,
-    deadline: Option<Instant>,
-}
-
-impl Spent {
-    /// Most turns find a few tasks and then none: they never come here a second time, and do
-    /// without the clock.
-    fn is_over(&mut self, budget: &Budget) -> bool {
-        if self.tasks == 0 {
-            return false;
-        }
-        let now = Instant::now();
-        self.tasks >= budget.tasks || now >= *self.deadline.get_or_insert(now + budget.time)
-    }
-}
-
 impl RunLoop {
     /// Makes the thread current. Dropped without [`end`](Self::end), it leaves the thread open.
     pub(crate) fn new(
@@ -172,7 +164,9 @@ impl RunLoop {
             options,
             batch: VecDeque::new(),
             if_empty,
-            chunks: 0,
+            now: Instant::now(),
+            ran_of_batch: 0,
+            suspicious_for: 0,
         }
     }
 
@@ -239,80 +233,102 @@ impl RunLoop {
 
     /// Steps 1 and 2 of a turn.
     fn run_tasks(&mut self) -> Turn {
-        let handle = self.handle.clone();
-        let (inbox, counters) = (handle.inbox(), handle.counters());
+        let mut promoted = 0;
         if !self.batch.is_empty() {
-            inbox.promote_due(Instant::now);
+            promoted = self.handle.inbox().promote_due(Instant::now);
         }
-        let mut spent = Spent::default();
+        let budget = self.options.budget;
+        let mut ran = 0;
+        let mut time_is_up_at = None;
         loop {
             if self.batch.is_empty() {
-                match inbox.take(&mut self.batch, self.if_empty, Instant::now) {
-                    Found::Work { posted_at } => {
-                        self.if_empty = Self::first_if_empty(self.options.wait_strategy);
-                        counters.batches.add(1);
-                        counters.largest_batch.raise_to(self.batch.len() as u64);
-                        if let Some(posted_at) = posted_at {
-                            counters.queue_delay.record(posted_at.elapsed());
-                        }
-                    }
+                let counters = self.handle.counters();
+                let wants_sample = counters.batches.get().is_multiple_of(SAMPLED_ONE_IN);
+                let inbox = self.handle.inbox();
+                match inbox.take(&mut self.batch, self.if_empty, wants_sample, Instant::now) {
+                    Found::Work {
+                        promoted: due,
+                        posted_at,
+                    } => self.note_batch(promoted + due, posted_at),
                     Found::Nothing(wake_at) => return Turn::Idle(wake_at),
                     Found::Closed => return Turn::Closed,
                 }
+                promoted = 0;
             }
-            if spent.is_over(&self.options.budget) {
-                return Turn::BudgetSpent;
+            // The latest reading is from before the turn's first task only if it had one already.
+            if ran > 0 {
+                let time_is_up_at = *time_is_up_at.get_or_insert(self.now + budget.time);
+                if ran >= budget.tasks || self.now >= time_is_up_at {
+                    return Turn::BudgetSpent;
+                }
             }
-            spent.tasks += self.run_chunk();
+            ran += self.run_chunk();
         }
     }
 
-    /// Runs a few tasks. Each is timed by the clock that costs next to nothing and ticks every few
-    /// milliseconds, to find the slow ones; those of a sampled chunk by the exact one.
-    fn run_chunk(&mut self) -> usize {
-        let handle = self.handle.clone();
-        let counters = handle.counters();
-        let mut exact = None;
-        if self.chunks.is_multiple_of(SAMPLED_ONE_IN) {
-            exact = Some(Instant::now());
-            handle.inbox().want_sample();
+    fn note_batch(&mut self, delayed: usize, posted_at: Option<Instant>) {
+        self.if_empty = Self::first_if_empty(self.options.wait_strategy);
+        self.ran_of_batch = 0;
+        let counters = self.handle.counters();
+        counters.batches.add(1);
+        counters.delayed_tasks.add(delayed as u64);
+        counters.largest_batch.raise_to(self.batch.len() as u64);
+        if let Some(posted_at) = posted_at {
+            counters.queue_delay.record(posted_at.elapsed());
         }
-        self.chunks += 1;
-        let mut coarse = os::coarse_now();
-        for run in 0..CHUNK {
-            let Some(task) = self.batch.pop_front() else {
-                return run;
-            };
-            let location = task.location();
+    }
+
+    /// Runs one task, or a few if there are many, and reads the clock.
+    fn run_chunk(&mut self) -> usize {
+        let is_timed_exactly = self.ran_of_batch < TIMED_EXACTLY || self.suspicious_for > 0;
+        let planned = if is_timed_exactly { 1 } else { CHUNK };
+        let counters = self.handle.counters();
+        let mut locations = [None; CHUNK];
+        let mut ran = 0;
+        while ran < planned
+            && let Some(task) = self.batch.pop_front()
+        {
+            locations[ran] = Some(task.location());
+            ran += 1;
             counters.tasks.add(1);
             task.run();
-            if let Some(before) = &mut exact {
-                let now = Instant::now();
-                counters.run_time.record(now - *before);
-                *before = now;
-            }
-            let now = os::coarse_now();
-            let took = now.saturating_sub(coarse);
-            coarse = now;
-            if self
-                .options
-                .slow_task_threshold
-                .is_some_and(|threshold| took >= threshold)
-            {
-                counters.note_slow(location, took);
-                self.report_slow(location, took);
-            }
         }
-        CHUNK
+        self.ran_of_batch += ran;
+        self.suspicious_for = self.suspicious_for.saturating_sub(ran);
+        let before = std::mem::replace(&mut self.now, Instant::now());
+        let took = self.now - before;
+        if is_timed_exactly {
+            counters.run_time.record(took);
+        }
+        if self
+            .options
+            .slow_task_threshold
+            .is_some_and(|threshold| took >= threshold)
+        {
+            self.note_slow(&locations[..ran], took);
+        }
+        ran
     }
 
     #[cold]
-    fn report_slow(&mut self, location: &'static std::panic::Location<'static>, took: Duration) {
-        if took >= self.slowest_reported {
+    fn note_slow(&mut self, among: &[Option<&'static Location<'static>>], took: Duration) {
+        for location in among.iter().flatten() {
+            self.handle
+                .counters()
+                .note_slow(location, took, among.len() == 1);
+        }
+        if among.len() > 1 {
+            // One of several. If it comes again, it is caught alone.
+            self.suspicious_for = SUSPICIOUS_FOR;
+        }
+        if took >= self.slowest_reported
+            && let Some(Some(last)) = among.last()
+        {
             self.slowest_reported = took + Duration::from_nanos(1);
             tracing::warn!(
                 thread = self.handle.name(),
-                posted_at = %location,
+                posted_at = %last,
+                one_of = among.len(),
                 ?took,
                 "a task took long; reported again when one takes longer"
             );
@@ -339,8 +355,9 @@ impl RunLoop {
         let WaitStrategy::SpinThenPark(duration) = self.options.wait_strategy else {
             return;
         };
-        let until = Instant::now() + duration;
-        let mut poll_at = Instant::now() + SPIN_POLL_INTERVAL;
+        self.now = Instant::now();
+        let until = self.now + duration;
+        let mut poll_at = self.now + SPIN_POLL_INTERVAL;
         loop {
             for _ in 0..64 {
                 if self.handle.inbox().has_news() {
@@ -348,7 +365,10 @@ impl RunLoop {
                 }
                 std::hint::spin_loop();
             }
+            // Also what a task that comes next is timed from: a reading after it has come would be in
+            // its way.
             let now = Instant::now();
+            self.now = now;
             if now >= until {
                 self.if_empty = IfEmpty::Sleep;
                 return;
@@ -374,6 +394,7 @@ impl RunLoop {
             tracing::error!(thread = self.handle.name(), %error, "waiting failed, trying again");
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.now = Instant::now();
     }
 }
 

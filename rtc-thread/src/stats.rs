@@ -1,8 +1,9 @@
 //! What a thread has done so far, readable from any thread while it runs.
 //!
 //! Each figure has one writer, the thread itself, so that counting is a plain load, add and store.
-//! Reading the clock is what would cost: the two histograms are fed from samples, one batch in
-//! [`SAMPLED_ONE_IN`] of the FIFO, and the run time of the tasks at its head.
+//! What would cost is reading the clock, more than a small task does. So a poster reads it for one
+//! batch in [`SAMPLED_ONE_IN`]; and the owner after each of the first tasks of a batch, which is all
+//! of them where the thread is not flooded, and after every sixteenth of the rest.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +45,7 @@ pub struct ThreadStats {
     pub delayed_length: usize,
     /// From post to run: samples of the oldest task of a batch.
     pub queue_delay: Histogram,
-    /// How long tasks run: samples.
+    /// How long tasks run: all but those of long batches, which are timed together.
     pub run_time: Histogram,
     /// Tasks that took longer than the thread's
     /// [threshold](crate::Builder::slow_task_threshold), by where they were posted, worst first.
@@ -61,6 +62,9 @@ pub struct SlowTask {
     pub count: u64,
     /// The longest.
     pub longest: Duration,
+    /// Whether any of them was timed alone. Otherwise they ran in a long batch, between others that
+    /// are listed as well; when such a thing happens, the thread times the next ten thousand alone.
+    pub is_certain: bool,
 }
 
 /// Written by the thread, read by anyone.
@@ -76,27 +80,30 @@ pub(crate) struct Counters {
     pub(crate) blocking_calls_received: Counter,
     pub(crate) queue_delay: LiveHistogram,
     pub(crate) run_time: LiveHistogram,
-    slow_tasks: Mutex<HashMap<&'static Location<'static>, (u64, Duration)>>,
+    slow_tasks: Mutex<HashMap<&'static Location<'static>, SlowTask>>,
 }
 
 impl Counters {
-    pub(crate) fn note_slow(&self, location: &'static Location<'static>, took: Duration) {
+    pub(crate) fn note_slow(
+        &self,
+        location: &'static Location<'static>,
+        took: Duration,
+        is_certain: bool,
+    ) {
         let mut slow_tasks = self.slow_tasks.lock();
-        let (count, longest) = slow_tasks.entry(location).or_default();
-        *count += 1;
-        *longest = took.max(*longest);
+        let slow = slow_tasks.entry(location).or_insert(SlowTask {
+            location,
+            count: 0,
+            longest: Duration::ZERO,
+            is_certain: false,
+        });
+        slow.count += 1;
+        slow.longest = took.max(slow.longest);
+        slow.is_certain |= is_certain;
     }
 
     pub(crate) fn snapshot(&self, queue_length: usize, delayed_length: usize) -> ThreadStats {
-        let slow_tasks = self.slow_tasks.lock();
-        let mut slow_tasks: Vec<_> = slow_tasks
-            .iter()
-            .map(|(location, (count, longest))| SlowTask {
-                location,
-                count: *count,
-                longest: *longest,
-            })
-            .collect();
+        let mut slow_tasks: Vec<_> = self.slow_tasks.lock().values().cloned().collect();
         slow_tasks.sort_by_key(|slow| std::cmp::Reverse(slow.longest));
         ThreadStats {
             tasks: self.tasks.get(),

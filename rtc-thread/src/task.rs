@@ -52,6 +52,21 @@ impl Task {
         unsafe { Self::new_unchecked(closure) }
     }
 
+    /// As [`Task::new`], as if made elsewhere.
+    #[inline]
+    pub(crate) fn at<F>(closure: F, location: &'static Location<'static>) -> Self
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        // SAFETY: the bounds are the contract.
+        unsafe { Self::make(closure, location) }
+    }
+
+    /// Whether [`Task::new`] allocates for such a closure.
+    pub(crate) const fn is_inline<F>() -> bool {
+        fits_inline::<F>()
+    }
+
     /// As [`Task::new`], for a closure that borrows.
     ///
     /// # Safety
@@ -60,6 +75,15 @@ impl Task {
     /// the moment at which the task has been run or dropped.
     #[track_caller]
     pub(crate) unsafe fn new_unchecked<F: FnOnce()>(closure: F) -> Self {
+        // SAFETY: the contract is the same.
+        unsafe { Self::make(closure, Location::caller()) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Task::new_unchecked`].
+    #[inline]
+    unsafe fn make<F: FnOnce()>(closure: F, location: &'static Location<'static>) -> Self {
         let mut storage = Storage::uninit();
         let vtable = if const { fits_inline::<F>() } {
             // SAFETY: the storage is large and aligned enough for `F`, as just checked.
@@ -83,7 +107,7 @@ impl Task {
         };
         Self {
             vtable,
-            location: Location::caller(),
+            location,
             storage,
         }
     }

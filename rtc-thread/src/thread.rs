@@ -231,8 +231,8 @@ impl Builder {
     /// A task that takes so long is noted in the thread's [statistics](crate::ThreadStats), and
     /// logged if none has taken longer before. By default 50 ms; `None` turns it off.
     ///
-    /// Measured by a clock that ticks every few milliseconds (on Linux usually four), since it is
-    /// asked after each task.
+    /// A slow task in a long batch is noted together with up to fifteen that ran beside it; see
+    /// [`SlowTask::is_certain`](crate::SlowTask::is_certain).
     ///
     /// libwebrtc: `SetDispatchWarningMs()`.
     pub fn slow_task_threshold(mut self, threshold: impl Into<Option<Duration>>) -> Self {

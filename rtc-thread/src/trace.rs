@@ -143,14 +143,16 @@ fn here() -> (u64, String) {
     (number, name)
 }
 
-/// Every task passes here on its way into a queue.
+/// Whether tasks are to be [wrapped](posted) on their way into a queue.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    IS_ON.load(Ordering::Relaxed)
+}
+
+/// Every task passes here on its way into a queue, unless nothing is recorded.
 #[inline]
 pub(crate) fn posted(task: Task) -> Task {
-    if IS_ON.load(Ordering::Relaxed) {
-        wrap(task)
-    } else {
-        task
-    }
+    if is_on() { wrap(task) } else { task }
 }
 
 #[cold]
