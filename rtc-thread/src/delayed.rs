@@ -1,7 +1,9 @@
 //! Delayed tasks: in the order of due time, then of posting, with removal from the middle.
 //!
-//! [`DelayedQueue`] is a 4-ary heap of small keys over a slab of tasks: sifting moves 24 bytes, not a
-//! task, and touches the slab not at all. A cancelled task leaves the slab at once, and its captures
+//! [`DelayedQueue`] orders small keys over a slab of tasks: what moves is 24 bytes, not a task. The
+//! next few thousand are in a 4-ary heap; what is due later than those lies in a heap only in the
+//! word's other sense, unsorted, until its time comes near. So a timer among a million costs no more
+//! cache misses than one among a hundred. A cancelled task leaves the slab at once, and its captures
 //! with it; its key stays until it comes to the top, or until there are more such keys than live
 //! ones, when all of them are swept out. [`DelayedTasks`] is two queues, one for each precision.
 
@@ -10,6 +12,9 @@ use std::time::{Duration, Instant};
 use crate::task::Task;
 
 const ARITY: usize = 4;
+
+/// When the heap has more keys, the later half goes to the far ones.
+const NEAR_MAX: usize = if cfg!(test) { 32 } else { 8192 };
 
 /// So many slots and keys may be kept for later.
 const KEPT: usize = 1024;
@@ -44,7 +49,7 @@ pub(crate) struct DelayedId {
 pub(crate) struct DelayedTasks {
     high: DelayedQueue,
     low: DelayedQueue,
-    leeway: Duration,
+    leeway_nanos: u64,
     next_sequence: u64,
 }
 
@@ -53,7 +58,7 @@ impl DelayedTasks {
         Self {
             high: DelayedQueue::new(epoch),
             low: DelayedQueue::new(epoch),
-            leeway,
+            leeway_nanos: u64::try_from(leeway.as_nanos()).unwrap_or(u64::MAX),
             next_sequence: 0,
         }
     }
@@ -76,19 +81,20 @@ impl DelayedTasks {
     /// When the owner must be awake. Low-precision tasks are all given the same leeway, so the first
     /// to become due is also the first that cannot be put off any longer.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        let low = self.low.next_due().map(|due| due + self.leeway);
-        match (self.high.next_due(), low) {
-            (Some(high), Some(low)) => Some(high.min(low)),
-            (high, low) => high.or(low),
-        }
+        let nanos = self.wake_nanos();
+        (nanos != u64::MAX).then(|| self.high.epoch + Duration::from_nanos(nanos))
+    }
+
+    /// The same since the epoch, or the largest number if there is no task.
+    fn wake_nanos(&self) -> u64 {
+        let low = self.low.next_nanos().saturating_add(self.leeway_nanos);
+        self.high.next_nanos().min(low)
     }
 
     /// When the earliest task is due, whatever its precision.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        match (self.high.next_due(), self.low.next_due()) {
-            (Some(high), Some(low)) => Some(high.min(low)),
-            (high, low) => high.or(low),
-        }
+        let nanos = self.high.next_nanos().min(self.low.next_nanos());
+        (nanos != u64::MAX).then(|| self.high.epoch + Duration::from_nanos(nanos))
     }
 
     /// Adds a task. The flag tells whether the owner must be awake earlier because of it.
@@ -98,7 +104,7 @@ impl DelayedTasks {
         precision: Precision,
         task: Task,
     ) -> (DelayedId, bool) {
-        let before = self.wake_at();
+        let before = self.wake_nanos();
         let sequence = self.next_sequence;
         self.next_sequence += 1;
         let slot = self.of(precision).push(due, sequence, task);
@@ -107,8 +113,7 @@ impl DelayedTasks {
             slot,
             sequence,
         };
-        let earlier = before.is_none_or(|before| self.wake_at() < Some(before));
-        (id, earlier)
+        (id, self.wake_nanos() < before)
     }
 
     /// Takes out a task that has not become due yet.
@@ -158,7 +163,12 @@ pub(crate) fn due_after(now: Instant, delay: Duration) -> Instant {
 #[derive(Debug)]
 struct DelayedQueue {
     epoch: Instant,
+    /// The earliest keys.
     heap: Vec<Key>,
+    /// The rest, in no order. There are some only while the heap has some.
+    far: Vec<Key>,
+    /// Where the far ones begin, if there are any.
+    horizon: Option<Key>,
     slots: Vec<Slot>,
     first_free: Option<u32>,
     /// Keys whose tasks have been cancelled.
@@ -170,6 +180,8 @@ impl DelayedQueue {
         Self {
             epoch,
             heap: Vec::new(),
+            far: Vec::new(),
+            horizon: None,
             slots: Vec::new(),
             first_free: None,
             stale: 0,
@@ -181,13 +193,12 @@ impl DelayedQueue {
     }
 
     fn len(&self) -> usize {
-        self.heap.len() - self.stale
+        self.heap.len() + self.far.len() - self.stale
     }
 
-    /// When the earliest task is due.
-    fn next_due(&self) -> Option<Instant> {
-        let key = self.heap.first()?;
-        Some(self.epoch + Duration::from_nanos(key.due))
+    /// When the earliest task is due, since the epoch, or the largest number if there is none.
+    fn next_nanos(&self) -> u64 {
+        self.heap.first().map_or(u64::MAX, |key| key.due)
     }
 
     /// Adds a task, and says in which slot.
@@ -199,12 +210,20 @@ impl DelayedQueue {
             .min(CENTURY)
             .as_nanos();
         let slot = self.fill_slot(Slot::Used { task, sequence });
-        self.heap.push(Key {
+        let key = Key {
             due: u64::try_from(since_epoch).expect("a century fits 64 bits of nanoseconds"),
             sequence,
             slot,
-        });
-        self.sift_up(self.heap.len() - 1);
+        };
+        if self.horizon.is_some_and(|horizon| key >= horizon) {
+            self.far.push(key);
+        } else {
+            self.heap.push(key);
+            self.sift_up(self.heap.len() - 1);
+            if self.heap.len() > NEAR_MAX {
+                self.send_half_away();
+            }
+        }
         slot
     }
 
@@ -235,6 +254,8 @@ impl DelayedQueue {
     /// Takes out everything, in no order.
     fn drain(&mut self) -> Vec<Task> {
         self.heap = Vec::new();
+        self.far = Vec::new();
+        self.horizon = None;
         self.stale = 0;
         self.first_free = None;
         std::mem::take(&mut self.slots)
@@ -290,18 +311,54 @@ impl DelayedQueue {
 
     fn drop_top(&mut self) {
         self.heap.swap_remove(0);
-        self.sift_down(0);
+        if self.heap.is_empty() {
+            self.bring_near();
+        } else {
+            self.sift_down(0);
+        }
+    }
+
+    fn send_half_away(&mut self) {
+        let (_, middle, _) = self.heap.select_nth_unstable(NEAR_MAX / 2);
+        self.horizon = Some(*middle);
+        self.far.extend(self.heap.drain(NEAR_MAX / 2..));
+        self.make_heap();
+    }
+
+    /// When the heap is empty: takes the earliest of the far ones. An eighth of them, so that each
+    /// is looked at some eight times in all, however many there are.
+    fn bring_near(&mut self) {
+        let count = (self.far.len() / 8).max(NEAR_MAX / 2);
+        if count < self.far.len() {
+            let (_, horizon, _) = self.far.select_nth_unstable(count);
+            self.horizon = Some(*horizon);
+            let later = self.far.split_off(count);
+            self.heap = std::mem::replace(&mut self.far, later);
+        } else {
+            self.horizon = None;
+            self.heap.append(&mut self.far);
+        }
+        self.make_heap();
+    }
+
+    fn make_heap(&mut self) {
+        for at in (0..self.heap.len().div_ceil(ARITY)).rev() {
+            self.sift_down(at);
+        }
     }
 
     /// Drops all stale keys, and what memory is not needed: a burst of a million timers must not hold
     /// its memory for ever. A handful may. O(n), after as many cancellations.
     fn sweep(&mut self) {
         let slots = &self.slots;
-        self.heap
-            .retain(|key| slots[key.slot as usize].holds(key.sequence));
+        let is_live = |key: &Key| slots[key.slot as usize].holds(key.sequence);
+        self.heap.retain(is_live);
+        self.far.retain(is_live);
         self.stale = 0;
-        for at in (0..self.heap.len().div_ceil(ARITY)).rev() {
-            self.sift_down(at);
+        if self.heap.is_empty() {
+            self.bring_near();
+        } else {
+            self.make_heap();
         }
         let used = |slot: &Slot| matches!(slot, Slot::Used { .. });
         let end = self.slots.iter().rposition(used).map_or(0, |last| last + 1);
@@ -315,6 +372,7 @@ impl DelayedQueue {
         }
         self.slots.shrink_to(KEPT.max(2 * end));
         self.heap.shrink_to(KEPT.max(2 * self.heap.len()));
+        self.far.shrink_to(2 * self.far.len());
     }
 
     fn sift_up(&mut self, mut at: usize) {
@@ -391,9 +449,10 @@ mod tests {
         let mut now = 0;
         for label in 0..20_000u64 {
             match random.below(10) {
-                0..=4 => {
+                0..=5 => {
                     // Few distinct due times, so that ties are common.
-                    let due = now + random.below(64);
+                    let span = [64, 4096][random.below(2) as usize];
+                    let due = now + random.below(span);
                     let ran = ran.clone();
                     let task = Task::new(move || ran.store(label, Ordering::Relaxed));
                     let precision = match random.below(2) {
@@ -408,7 +467,7 @@ mod tests {
                     assert_eq!(expected, earliest);
                     model.insert((due, label), id);
                 }
-                5 if !model.is_empty() => {
+                6 if !model.is_empty() => {
                     let victim = random.below(model.len() as u64) as usize;
                     let key = *model.keys().nth(victim).expect("in range");
                     let id = model.remove(&key).expect("just seen");

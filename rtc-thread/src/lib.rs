@@ -103,6 +103,7 @@ mod simulation;
 mod stats;
 mod sync;
 mod task;
+mod task_buffer;
 mod task_queue;
 mod thread;
 mod trace;

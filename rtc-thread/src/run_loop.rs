@@ -1,7 +1,6 @@
 //! What a thread does all day.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use crate::error::panic_message;
 use crate::handle::ThreadHandle;
 use crate::inbox::{Found, IfEmpty};
 use crate::stats::SAMPLED_ONE_IN;
-use crate::task::Task;
+use crate::task_buffer::TaskBuffer;
 
 /// How long a thread runs tasks before it looks at its sockets: until either limit is reached.
 ///
@@ -103,13 +102,13 @@ pub(crate) struct RunLoop {
     handle: ThreadHandle,
     server: Rc<dyn SocketServer>,
     options: LoopOptions,
-    batch: VecDeque<Task>,
+    batch: TaskBuffer,
     /// What the next turn does if it finds nothing.
     if_empty: IfEmpty,
     /// The latest reading of the clock.
     now: Instant,
-    /// Tasks of the current batch that have run.
-    ran_of_batch: usize,
+    /// Tasks of the current batch that have been counted as run.
+    counted: usize,
     /// So many tasks more are timed one by one, whatever it costs.
     suspicious_for: usize,
     slowest_reported: Duration,
@@ -162,10 +161,10 @@ impl RunLoop {
             server,
             slowest_reported: options.slow_task_threshold.unwrap_or(Duration::MAX),
             options,
-            batch: VecDeque::new(),
+            batch: TaskBuffer::new(),
             if_empty,
             now: Instant::now(),
-            ran_of_batch: 0,
+            counted: 0,
             suspicious_for: 0,
         }
     }
@@ -192,6 +191,7 @@ impl RunLoop {
                 Ok(end) => return Ok(end),
                 Err(payload) => payload,
             };
+            self.count_ran();
             let message = panic_message(&*payload);
             tracing::error!(thread = self.handle.name(), message, "a task panicked");
             match self.options.panic_policy {
@@ -206,7 +206,7 @@ impl RunLoop {
     /// run, and the objects that lived on it.
     pub(crate) fn end(&mut self) {
         self.handle.quit();
-        while let Some(task) = self.batch.pop_front() {
+        while let Some(task) = self.batch.pop() {
             drop_quietly(&self.handle, task);
         }
         self.scope.context().drop_everything();
@@ -268,7 +268,7 @@ impl RunLoop {
 
     fn note_batch(&mut self, delayed: usize, posted_at: Option<Instant>) {
         self.if_empty = Self::first_if_empty(self.options.wait_strategy);
-        self.ran_of_batch = 0;
+        self.counted = 0;
         let counters = self.handle.counters();
         counters.batches.add(1);
         counters.delayed_tasks.add(delayed as u64);
@@ -280,25 +280,19 @@ impl RunLoop {
 
     /// Runs one task, or a few if there are many, and reads the clock.
     fn run_chunk(&mut self) -> usize {
-        let is_timed_exactly = self.ran_of_batch < TIMED_EXACTLY || self.suspicious_for > 0;
+        let is_timed_exactly = self.batch.taken() < TIMED_EXACTLY || self.suspicious_for > 0;
         let planned = if is_timed_exactly { 1 } else { CHUNK };
-        let counters = self.handle.counters();
         let mut locations = [None; CHUNK];
-        let mut ran = 0;
-        while ran < planned
-            && let Some(task) = self.batch.pop_front()
-        {
-            locations[ran] = Some(task.location());
-            ran += 1;
-            counters.tasks.add(1);
-            task.run();
+        for location in &mut locations[..planned] {
+            *location = self.batch.next_location();
+            self.batch.run_next();
         }
-        self.ran_of_batch += ran;
+        let ran = self.count_ran();
         self.suspicious_for = self.suspicious_for.saturating_sub(ran);
         let before = std::mem::replace(&mut self.now, Instant::now());
         let took = self.now - before;
         if is_timed_exactly {
-            counters.run_time.record(took);
+            self.handle.counters().run_time.record(took);
         }
         if self
             .options
@@ -307,6 +301,14 @@ impl RunLoop {
         {
             self.note_slow(&locations[..ran], took);
         }
+        ran
+    }
+
+    /// Counts what has run since the last count.
+    fn count_ran(&mut self) -> usize {
+        let ran = self.batch.taken() - self.counted;
+        self.counted = self.batch.taken();
+        self.handle.counters().tasks.add(ran as u64);
         ran
     }
 

@@ -23,7 +23,7 @@ pub(crate) const SAMPLED_ONE_IN: u64 = 16;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ThreadStats {
-    /// Tasks that have run.
+    /// Tasks that have run. The latest sixteen may be missing.
     pub tasks: u64,
     /// Tasks among them that had been delayed.
     pub delayed_tasks: u64,
