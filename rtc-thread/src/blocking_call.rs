@@ -4,8 +4,11 @@
 //! holds a pointer to them. What makes that sound is that the caller does not return before the
 //! task has been run or dropped, and that the other side does not touch the caller's stack after
 //! it has said so: what it says it with is shared ownership of the caller's [`Rendezvous`], which
-//! every thread has one of and reuses, since a blocked thread runs nothing else.
+//! every thread has one of and reuses. Whoever finds it in use makes another: in a simulation, many
+//! threads block on one stack.
 
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::Result as Outcome;
@@ -20,7 +23,7 @@ use crate::task::Task;
 use crate::wait_for;
 
 thread_local! {
-    static RENDEZVOUS: Arc<Rendezvous> = Arc::default();
+    static SPARE: Cell<Option<Arc<Rendezvous>>> = const { Cell::new(None) };
 }
 
 /// Where a caller waits for the end of its call.
@@ -62,6 +65,16 @@ impl Drop for Settlement {
             wait_for::remove(waiter);
         }
         self.rendezvous.settle();
+    }
+}
+
+/// Ends the process if a panic would take away the stack that the other side works on.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        tracing::error!("a panic in the middle of a blocking call: the process cannot go on");
+        std::process::abort();
     }
 }
 
@@ -153,7 +166,9 @@ impl ThreadHandle {
         if let Some(waiter) = &waiter {
             waiter.counters().blocking_calls_made.add(1);
         }
-        let rendezvous = RENDEZVOUS.with(Arc::clone);
+        // A thread-local destructor may call, too; it has none to spare.
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        let rendezvous = spare.unwrap_or_default();
         let settlement = Settlement {
             rendezvous: rendezvous.clone(),
             waiter,
@@ -176,12 +191,18 @@ impl ThreadHandle {
         };
         // SAFETY: what the task points to and its closure borrows outlives the task, because this
         // function does not return before the settlement in the task has been dropped: `wait` has
-        // no other end, and nothing before it can unwind. `F` and `R` are `Send`.
+        // no other end, and an unwinding before that (out of the wake-up of somebody's socket server,
+        // say) ends the process. `F` and `R` are `Send`.
         let task = unsafe { Task::new_unchecked(run) };
+        let no_unwinding = AbortOnUnwind;
         // A refused task is dropped right here, and so settles the call.
         drop(self.post_task(task));
         simulation::run_until(self, || rendezvous.is_settled());
         rendezvous.wait();
+        let _ = ManuallyDrop::new(no_unwinding);
+        // Whoever settled the call may still be about to notify: it wakes nobody then, or somebody
+        // who looks again.
+        let _ = SPARE.try_with(|spare| spare.set(Some(rendezvous)));
         match frame.outcome {
             Some(Ok(result)) => Ok(result),
             Some(Err(panic)) => resume_unwind(panic),

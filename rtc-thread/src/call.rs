@@ -132,24 +132,17 @@ impl<R> Call<R> {
     /// [`CallError::Forbidden`] if it is not there yet and the caller may not wait for it. The call
     /// stays enqueued in these cases.
     pub fn wait(self) -> Result<R, CallError> {
-        let is_pending = || matches!(&*self.shared.state.lock(), State::Pending(_));
-        if is_pending() {
-            if permissions::is_forbidden() {
-                return Err(CallError::Forbidden);
-            }
-            if simulation::run_until_any(None, || !is_pending()) == Some(Outcome::Stuck) {
-                let names = self.debtor.iter().map(|debtor| debtor.name().to_owned());
-                let cycle = WaitCycle::new(names.collect());
-                return Err(CallError::WouldDeadlock(cycle));
-            }
-        }
         let mut state = self.shared.state.lock();
         if let State::Pending(slot) = &mut *state {
-            let named = match &self.debtor {
+            let waiter = match &self.debtor {
                 Some(debtor) => debtor.begin_wait()?,
+                None if permissions::is_forbidden() => return Err(CallError::Forbidden),
                 None => None,
             };
-            *slot = Waiter::Thread(named);
+            *slot = Waiter::Thread(waiter);
+            drop(state);
+            self.simulate_until_settled()?;
+            state = self.shared.state.lock();
         }
         while let State::Pending(_) = &*state {
             self.shared.settled.wait(&mut state);
@@ -158,6 +151,32 @@ impl<R> Call<R> {
             State::Settled(result) => result,
             State::Pending(_) | State::Taken => unreachable!("only one call handle takes it"),
         }
+    }
+
+    /// If the result may come from simulated threads, runs them until it is there.
+    fn simulate_until_settled(&self) -> Result<(), CallError> {
+        let debtor = self.debtor.as_ref();
+        if debtor.is_some_and(|debtor| !debtor.clock().is_simulated()) {
+            return Ok(());
+        }
+        let is_settled = || !matches!(&*self.shared.state.lock(), State::Pending(_));
+        if simulation::run_until_any(None, is_settled) != Some(Outcome::Stuck) {
+            return Ok(());
+        }
+        let mut state = self.shared.state.lock();
+        if let State::Pending(slot) = &mut *state
+            && let Waiter::Thread(Some(waiter)) = std::mem::replace(slot, Waiter::None)
+        {
+            wait_for::remove(&waiter);
+        }
+        let names = debtor.iter().map(|debtor| debtor.name().to_owned());
+        Err(CallError::WouldDeadlock(WaitCycle::new(names.collect())))
+    }
+
+    /// Says who owes the result.
+    pub(crate) fn owed_by(mut self, debtor: ThreadHandle) -> Self {
+        self.debtor = Some(debtor);
+        self
     }
 
     /// The result, if it is there already.
@@ -251,8 +270,7 @@ impl ThreadHandle {
         F: FnOnce() -> Result<R, CallError> + Send + 'static,
         R: Send + 'static,
     {
-        let (reply, mut call) = reply();
-        call.debtor = Some(self.clone());
+        let (reply, call) = reply();
         // A refused task is dropped with the reply in it, and so settles the call.
         drop(self.post(move || {
             let outcome = catch_unwind(AssertUnwindSafe(closure));
@@ -262,6 +280,6 @@ impl ThreadHandle {
                 Err(CallError::Panicked(message))
             }));
         }));
-        call
+        call.owed_by(self.clone())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::rc::{Rc, Weak};
 
@@ -21,9 +21,9 @@ thread_local! {
 pub(crate) struct Context {
     handle: ThreadHandle,
     server: Rc<dyn SocketServer>,
-    /// Values that live on the thread, by key: those of [`ThreadBound`](crate::ThreadBound)s, and
+    /// Values that live on the thread, by key, which is the order in which they go at its end: those of [`ThreadBound`](crate::ThreadBound)s, and
     /// spawned futures.
-    objects: RefCell<HashMap<u64, Rc<dyn Any>>>,
+    objects: RefCell<BTreeMap<u64, Rc<dyn Any>>>,
     /// The loop of a wrapped thread, which may be run from outside a task.
     wrapped_loop: RefCell<Weak<RefCell<RunLoop>>>,
 }
@@ -84,6 +84,11 @@ impl Context {
         self.objects.borrow_mut().remove(&key)
     }
 
+    /// All the objects there are.
+    pub(crate) fn objects(&self) -> Vec<Rc<dyn Any>> {
+        self.objects.borrow().values().cloned().collect()
+    }
+
     pub(crate) fn set_wrapped_loop(&self, run_loop: Weak<RefCell<RunLoop>>) {
         *self.wrapped_loop.borrow_mut() = run_loop;
     }
@@ -140,7 +145,8 @@ impl CurrentScope {
 impl Drop for CurrentScope {
     fn drop(&mut self) {
         let before = self.before.take();
-        ID.set(before.as_ref().map(|context| context.handle.id()));
-        CONTEXT.set(before);
+        // A scope that is itself in a thread-local may outlive these.
+        let _ = ID.try_with(|id| id.set(before.as_ref().map(|context| context.handle.id())));
+        let _ = CONTEXT.try_with(|context| context.replace(before));
     }
 }

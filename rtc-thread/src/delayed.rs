@@ -1,11 +1,8 @@
 //! Delayed tasks: in the order of due time, then of posting, with removal from the middle.
 //!
-//! [`DelayedQueue`] orders small keys over a slab of tasks: what moves is 24 bytes, not a task. The
-//! next few thousand are in a 4-ary heap; what is due later than those lies in a heap only in the
-//! word's other sense, unsorted, until its time comes near. So a timer among a million costs no more
-//! cache misses than one among a hundred. A cancelled task leaves the slab at once, and its captures
-//! with it; its key stays until it comes to the top, or until there are more such keys than live
-//! ones, when all of them are swept out. [`DelayedTasks`] is two queues, one for each precision.
+//! [`DelayedQueue`] is a 4-ary heap of small keys over a slab of tasks: sifting moves 24 bytes, not a
+//! task, and each slot knows where its key is, so that a cancelled task leaves at once, in
+//! O(log n), and its captures with it. [`DelayedTasks`] is two of them, one for each precision.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +10,10 @@ use crate::task::Task;
 
 const ARITY: usize = 4;
 
-/// When the heap has more keys, the later half goes to the far ones.
-const NEAR_MAX: usize = if cfg!(test) { 32 } else { 8192 };
+/// No queue lives for so many nanoseconds.
+const LAST: u64 = u64::MAX - 1;
 
-/// So many slots and keys may be kept for later.
-const KEPT: usize = 1024;
-
-/// A due time beyond a century is as good as never, and keeps all sums in range.
+/// A delay of more than a century is as good as never, and keeps all sums in range.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// How exactly a delayed task is to be on time. Neither is ever early.
@@ -75,14 +69,13 @@ impl DelayedTasks {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.high.len() + self.low.len()
+        self.high.heap.len() + self.low.heap.len()
     }
 
     /// When the owner must be awake. Low-precision tasks are all given the same leeway, so the first
     /// to become due is also the first that cannot be put off any longer.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        let nanos = self.wake_nanos();
-        (nanos != u64::MAX).then(|| self.high.epoch + Duration::from_nanos(nanos))
+        self.instant(self.wake_nanos())
     }
 
     /// The same since the epoch, or the largest number if there is no task.
@@ -91,10 +84,13 @@ impl DelayedTasks {
         self.high.next_nanos().min(low)
     }
 
+    fn instant(&self, nanos: u64) -> Option<Instant> {
+        (nanos != u64::MAX).then(|| self.high.epoch + Duration::from_nanos(nanos))
+    }
+
     /// When the earliest task is due, whatever its precision.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let nanos = self.high.next_nanos().min(self.low.next_nanos());
-        (nanos != u64::MAX).then(|| self.high.epoch + Duration::from_nanos(nanos))
+        self.instant(self.high.next_nanos().min(self.low.next_nanos()))
     }
 
     /// Adds a task. The flag tells whether the owner must be awake earlier because of it.
@@ -149,8 +145,14 @@ struct Key {
 
 #[derive(Debug)]
 enum Slot {
-    Free { next: Option<u32> },
-    Used { task: Task, sequence: u64 },
+    Free {
+        next: Option<u32>,
+    },
+    Used {
+        task: Task,
+        sequence: u64,
+        heap_index: u32,
+    },
 }
 
 /// `now + delay`, or a century from now where the sum has no meaning.
@@ -158,21 +160,13 @@ pub(crate) fn due_after(now: Instant, delay: Duration) -> Instant {
     now + delay.min(CENTURY)
 }
 
-/// The delayed tasks of one thread and one precision. The key at the top is always that of a task
-/// that is there.
+/// The delayed tasks of one thread and one precision.
 #[derive(Debug)]
 struct DelayedQueue {
     epoch: Instant,
-    /// The earliest keys.
     heap: Vec<Key>,
-    /// The rest, in no order. There are some only while the heap has some.
-    far: Vec<Key>,
-    /// Where the far ones begin, if there are any.
-    horizon: Option<Key>,
     slots: Vec<Slot>,
     first_free: Option<u32>,
-    /// Keys whose tasks have been cancelled.
-    stale: usize,
 }
 
 impl DelayedQueue {
@@ -180,20 +174,13 @@ impl DelayedQueue {
         Self {
             epoch,
             heap: Vec::new(),
-            far: Vec::new(),
-            horizon: None,
             slots: Vec::new(),
             first_free: None,
-            stale: 0,
         }
     }
 
     fn is_empty(&self) -> bool {
         self.heap.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.heap.len() + self.far.len() - self.stale
     }
 
     /// When the earliest task is due, since the epoch, or the largest number if there is none.
@@ -203,60 +190,48 @@ impl DelayedQueue {
 
     /// Adds a task, and says in which slot.
     ///
-    /// A due time more than a century after the queue was made is moved there.
+    /// A due time more than five centuries after the queue was made is moved there.
     fn push(&mut self, due: Instant, sequence: u64, task: Task) -> u32 {
-        let since_epoch = due
-            .saturating_duration_since(self.epoch)
-            .min(CENTURY)
-            .as_nanos();
-        let slot = self.fill_slot(Slot::Used { task, sequence });
-        let key = Key {
-            due: u64::try_from(since_epoch).expect("a century fits 64 bits of nanoseconds"),
+        let since_epoch = due.saturating_duration_since(self.epoch).as_nanos();
+        let due = u64::try_from(since_epoch).unwrap_or(LAST).min(LAST);
+        let heap_index = self.heap.len();
+        let slot = self.fill_slot(Slot::Used {
+            task,
+            sequence,
+            heap_index: index(heap_index),
+        });
+        self.heap.push(Key {
+            due,
             sequence,
             slot,
-        };
-        if self.horizon.is_some_and(|horizon| key >= horizon) {
-            self.far.push(key);
-        } else {
-            self.heap.push(key);
-            self.sift_up(self.heap.len() - 1);
-            if self.heap.len() > NEAR_MAX {
-                self.send_half_away();
-            }
-        }
+        });
+        self.sift_up(heap_index);
         slot
     }
 
     /// Takes out a task that has not become due yet.
     fn remove(&mut self, id: DelayedId) -> Option<Task> {
-        let task = self.empty_slot(id.slot, id.sequence)?;
-        self.stale += 1;
-        self.drop_stale_top();
-        if self.stale > self.len() + KEPT {
-            self.sweep();
-        }
-        Some(task)
+        let heap_index = match self.slots.get(id.slot as usize)? {
+            Slot::Used {
+                sequence,
+                heap_index,
+                ..
+            } if *sequence == id.sequence => *heap_index as usize,
+            _ => return None,
+        };
+        Some(self.remove_at(heap_index))
     }
 
     /// Takes out the earliest task if it is due at `now`.
     fn pop_due(&mut self, now: Instant) -> Option<Task> {
-        let earliest = *self.heap.first()?;
+        let earliest = self.heap.first()?;
         let since_epoch = now.saturating_duration_since(self.epoch).as_nanos();
-        if u128::from(earliest.due) > since_epoch {
-            return None;
-        }
-        self.drop_top();
-        let task = self.empty_slot(earliest.slot, earliest.sequence);
-        self.drop_stale_top();
-        task
+        (u128::from(earliest.due) <= since_epoch).then(|| self.remove_at(0))
     }
 
     /// Takes out everything, in no order.
     fn drain(&mut self) -> Vec<Task> {
         self.heap = Vec::new();
-        self.far = Vec::new();
-        self.horizon = None;
-        self.stale = 0;
         self.first_free = None;
         std::mem::take(&mut self.slots)
             .into_iter()
@@ -281,131 +256,75 @@ impl DelayedQueue {
         }
     }
 
-    /// Takes a task out of its slot, if it is still that one.
-    fn empty_slot(&mut self, slot: u32, sequence: u64) -> Option<Task> {
-        let content = self.slots.get_mut(slot as usize)?;
-        if !content.holds(sequence) {
-            return None;
+    fn remove_at(&mut self, heap_index: usize) -> Task {
+        let key = self.heap.swap_remove(heap_index);
+        if heap_index < self.heap.len() {
+            self.note_position(heap_index);
+            let settled = self.sift_down(heap_index);
+            self.sift_up(settled);
         }
         let freed = Slot::Free {
             next: self.first_free,
         };
-        self.first_free = Some(slot);
-        match std::mem::replace(content, freed) {
-            Slot::Used { task, .. } => Some(task),
-            Slot::Free { .. } => None,
-        }
-    }
-
-    fn drop_stale_top(&mut self) {
-        while let Some(top) = self.heap.first()
-            && !self.slots[top.slot as usize].holds(top.sequence)
-        {
-            self.stale -= 1;
-            self.drop_top();
-        }
+        let slot = std::mem::replace(&mut self.slots[key.slot as usize], freed);
+        self.first_free = Some(key.slot);
         if self.heap.is_empty() {
-            self.sweep();
+            self.release_memory();
+        }
+        match slot {
+            Slot::Used { task, .. } => task,
+            Slot::Free { .. } => unreachable!("a key of the heap points at a free slot"),
         }
     }
 
-    fn drop_top(&mut self) {
-        self.heap.swap_remove(0);
-        if self.heap.is_empty() {
-            self.bring_near();
-        } else {
-            self.sift_down(0);
-        }
-    }
-
-    fn send_half_away(&mut self) {
-        let (_, middle, _) = self.heap.select_nth_unstable(NEAR_MAX / 2);
-        self.horizon = Some(*middle);
-        self.far.extend(self.heap.drain(NEAR_MAX / 2..));
-        self.make_heap();
-    }
-
-    /// When the heap is empty: takes the earliest of the far ones. An eighth of them, so that each
-    /// is looked at some eight times in all, however many there are.
-    fn bring_near(&mut self) {
-        let count = (self.far.len() / 8).max(NEAR_MAX / 2);
-        if count < self.far.len() {
-            let (_, horizon, _) = self.far.select_nth_unstable(count);
-            self.horizon = Some(*horizon);
-            let later = self.far.split_off(count);
-            self.heap = std::mem::replace(&mut self.far, later);
-        } else {
-            self.horizon = None;
-            self.heap.append(&mut self.far);
-        }
-        self.make_heap();
-    }
-
-    fn make_heap(&mut self) {
-        for at in (0..self.heap.len().div_ceil(ARITY)).rev() {
-            self.sift_down(at);
-        }
-    }
-
-    /// Drops all stale keys, and what memory is not needed: a burst of a million timers must not hold
-    /// its memory for ever. A handful may. O(n), after as many cancellations.
-    fn sweep(&mut self) {
-        let slots = &self.slots;
-        let is_live = |key: &Key| slots[key.slot as usize].holds(key.sequence);
-        self.heap.retain(is_live);
-        self.far.retain(is_live);
-        self.stale = 0;
-        if self.heap.is_empty() {
-            self.bring_near();
-        } else {
-            self.make_heap();
-        }
-        let used = |slot: &Slot| matches!(slot, Slot::Used { .. });
-        let end = self.slots.iter().rposition(used).map_or(0, |last| last + 1);
-        self.slots.truncate(end);
+    /// A burst of a million timers must not hold its memory for ever; a handful may.
+    fn release_memory(&mut self) {
+        const KEPT: usize = 1024;
+        self.slots.clear();
         self.first_free = None;
-        for at in (0..end).rev() {
-            if let Slot::Free { next } = &mut self.slots[at] {
-                *next = self.first_free;
-                self.first_free = Some(index(at));
-            }
-        }
-        self.slots.shrink_to(KEPT.max(2 * end));
-        self.heap.shrink_to(KEPT.max(2 * self.heap.len()));
-        self.far.shrink_to(2 * self.far.len());
+        self.slots.shrink_to(KEPT);
+        self.heap.shrink_to(KEPT);
     }
 
-    fn sift_up(&mut self, mut at: usize) {
+    fn sift_up(&mut self, mut at: usize) -> usize {
         while at > 0 {
             let parent = (at - 1) / ARITY;
             if self.heap[parent] <= self.heap[at] {
                 break;
             }
-            self.heap.swap(parent, at);
+            self.swap(parent, at);
             at = parent;
         }
+        at
     }
 
-    fn sift_down(&mut self, mut at: usize) {
+    fn sift_down(&mut self, mut at: usize) -> usize {
         loop {
             let first_child = at * ARITY + 1;
             let past_children = (first_child + ARITY).min(self.heap.len());
             let Some(least) = (first_child..past_children).min_by_key(|child| self.heap[*child])
             else {
-                return;
+                return at;
             };
             if self.heap[at] <= self.heap[least] {
-                return;
+                return at;
             }
-            self.heap.swap(at, least);
+            self.swap(at, least);
             at = least;
         }
     }
-}
 
-impl Slot {
-    fn holds(&self, wanted: u64) -> bool {
-        matches!(self, Self::Used { sequence, .. } if *sequence == wanted)
+    fn swap(&mut self, a: usize, b: usize) {
+        self.heap.swap(a, b);
+        self.note_position(a);
+        self.note_position(b);
+    }
+
+    fn note_position(&mut self, at: usize) {
+        let slot = self.heap[at].slot;
+        if let Slot::Used { heap_index, .. } = &mut self.slots[slot as usize] {
+            *heap_index = index(at);
+        }
     }
 }
 
@@ -449,10 +368,9 @@ mod tests {
         let mut now = 0;
         for label in 0..20_000u64 {
             match random.below(10) {
-                0..=5 => {
+                0..=4 => {
                     // Few distinct due times, so that ties are common.
-                    let span = [64, 4096][random.below(2) as usize];
-                    let due = now + random.below(span);
+                    let due = now + random.below(64);
                     let ran = ran.clone();
                     let task = Task::new(move || ran.store(label, Ordering::Relaxed));
                     let precision = match random.below(2) {
@@ -467,7 +385,7 @@ mod tests {
                     assert_eq!(expected, earliest);
                     model.insert((due, label), id);
                 }
-                6 if !model.is_empty() => {
+                5 if !model.is_empty() => {
                     let victim = random.below(model.len() as u64) as usize;
                     let key = *model.keys().nth(victim).expect("in range");
                     let id = model.remove(&key).expect("just seen");
@@ -507,27 +425,7 @@ mod tests {
         for id in ids {
             assert!(queue.remove(id).is_some());
         }
-        assert!(queue.high.slots.capacity() <= KEPT && queue.high.heap.capacity() <= KEPT);
-    }
-
-    #[test]
-    fn what_is_cancelled_leaves_no_garbage_in_proportion() {
-        let epoch = Instant::now();
-        let mut queue = DelayedTasks::new(epoch, Duration::ZERO);
-        // A timer that stays, and many that are set and cancelled in turn, as timeouts are.
-        queue.push(epoch, Precision::High, Task::new(|| {}));
-        for n in 0..100_000 {
-            let due = epoch + Duration::from_secs(3600) - Duration::from_millis(n);
-            let (id, _) = queue.push(due, Precision::High, Task::new(|| {}));
-            assert!(queue.remove(id).is_some());
-            assert_eq!(1, queue.len());
-        }
-        assert!(
-            queue.high.heap.len() <= KEPT + 2,
-            "{}",
-            queue.high.heap.len()
-        );
-        assert!(queue.high.slots.capacity() <= KEPT);
+        assert!(queue.high.slots.capacity() <= 1024 && queue.high.heap.capacity() <= 1024);
     }
 
     #[test]

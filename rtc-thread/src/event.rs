@@ -14,7 +14,8 @@ const WARN_AFTER: Duration = Duration::from_secs(3);
 /// A signal that threads wait for. While it is set, waits end at once.
 ///
 /// Waiting in a task keeps its thread from everything else; after three seconds a warning says so.
-/// In a [simulation](crate::Simulation) a wait lets the other threads go on, in virtual time.
+/// On an OS thread that has a [simulation](crate::Simulation), a wait lets the simulated threads go
+/// on, in virtual time; an event that a real thread is to set is not waited for there.
 ///
 /// libwebrtc: `Event`.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Event {
     ///
     /// In a simulation, if nothing is left that could set it.
     pub fn wait(&self) {
-        let was_set = self.wait_until(None);
+        let was_set = self.wait_at_most(None);
         assert!(
             was_set,
             "in the simulation nothing is left that could set the event"
@@ -77,13 +78,14 @@ impl Event {
 
     /// Waits until it is set, or so long; tells whether it was set. Never returns early. Blocks.
     pub fn wait_for(&self, timeout: Duration) -> bool {
-        self.wait_until(Some(due_after(crate::now(), timeout)))
+        self.wait_at_most(Some(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        if let Some(outcome) = simulation::run_until_any(deadline, || *self.is_set.lock()) {
+    fn wait_at_most(&self, timeout: Option<Duration>) -> bool {
+        if let Some(outcome) = simulation::run_until_any(timeout, || *self.is_set.lock()) {
             return outcome == Outcome::Done && self.take(&mut self.is_set.lock());
         }
+        let deadline = timeout.map(|timeout| due_after(Instant::now(), timeout));
         let mut warn_at = current().map(|_| Instant::now() + WARN_AFTER);
         let mut is_set = self.is_set.lock();
         loop {

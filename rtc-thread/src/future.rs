@@ -52,7 +52,17 @@ impl ThreadHandle {
         let (reply, call) = reply();
         // Refused by a thread that has quit; the reply in it says so.
         drop(self.post(move || start(make(), reply)));
-        call
+        call.owed_by(self.clone())
+    }
+}
+
+/// Polls all futures of the current thread: it has been deaf for a while.
+pub(crate) fn wake_all() {
+    let objects = current::with_context(|context| context.objects()).unwrap_or_default();
+    for object in objects {
+        if let Some(spawned) = object.downcast_ref::<Spawned>() {
+            spawned.waker.wake_by_ref();
+        }
     }
 }
 
@@ -66,12 +76,10 @@ pub fn spawn_local<F>(future: F) -> Result<Call<F::Output>, NoCurrentThread>
 where
     F: Future + 'static,
 {
-    if current().is_none() {
-        return Err(NoCurrentThread);
-    }
+    let thread = current().ok_or(NoCurrentThread)?;
     let (reply, call) = reply();
     start(future, reply);
-    Ok(call)
+    Ok(call.owed_by(thread))
 }
 
 /// Keeps the future among the objects of the current thread, and has it polled.
@@ -116,8 +124,10 @@ impl Wake for PostingWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.is_posted.swap(true, Ordering::AcqRel) {
             let key = self.key;
-            // Refused by a thread that has quit, and dropped the future.
-            drop(self.thread.post(move || poll(key)));
+            if self.thread.post(move || poll(key)).is_err() {
+                // The thread has quit. Where it is restarted, the future is polled anew.
+                self.is_posted.store(false, Ordering::Release);
+            }
         }
     }
 }

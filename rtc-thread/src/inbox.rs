@@ -262,7 +262,12 @@ impl Inbox {
     /// For the owner, when a turn ends with its batch unfinished: due delayed tasks take their
     /// place behind what is queued now, and ahead of what is posted later. Tells how many.
     pub(crate) fn promote_due(&self, now: impl FnOnce() -> Instant) -> usize {
-        self.state.lock().promote_due(now)
+        let mut state = self.state.lock();
+        if state.closed {
+            0
+        } else {
+            state.promote_due(now)
+        }
     }
 
     /// For a simulation, which runs one task at a time: the next task, if there is one by now.

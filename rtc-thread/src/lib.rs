@@ -42,17 +42,28 @@
 //! | here | what it is | libwebrtc |
 //! |---|---|---|
 //! | [`Thread`], [`Builder`] | a thread, as its owner sees it | `webrtc::Thread`, `Start`, `Stop` |
-//! | [`ThreadHandle`] | a thread, as everyone else sees it | `Thread*`, `TaskQueueBase*` |
+//! | [`WrappedThread`] | a thread that was there before | `WrapCurrent`, `ProcessMessages` |
+//! | [`ThreadHandle`] | a thread, as everyone else sees it | `Thread*` |
+//! | [`TaskQueue`], [`TaskQueueExt`] | anything one can post to | `TaskQueueBase` |
 //! | [`Task`] | a closure on its way, stored inline | `absl::AnyInvocable<void() &&>` |
 //! | [`ThreadHandle::post`] | append to the FIFO | `PostTask` |
-//! | [`ThreadHandle::post_delayed`], [`DelayedTask`] | run later, cancellable | `PostDelayedHighPrecisionTask` |
+//! | [`ThreadHandle::post_delayed`], [`DelayedTask`], [`Precision`] | run later, cancellable | `PostDelayedTask` |
 //! | [`ThreadHandle::blocking_call`] | run there, wait here | `BlockingCall` |
+//! | [`BlockingCallPolicy`], [`ForbidBlockingCalls`], [`CountBlockingCalls`] | who may wait for whom | `AllowInvokesToThread` and scopes |
 //! | [`ThreadHandle::call`], [`Call`] | run there, result to come | none |
 //! | [`reply`], [`Reply`] | a result to come, from whoever | none |
+//! | [`ThreadHandle::spawn`], [`spawn_local`], [`sleep`], [`interval`] | futures on a thread | none |
 //! | [`ThreadBound`] | a value that lives on one thread | the proxy macros of `pc/proxy.h` |
 //! | [`current()`], [`socket_server()`] | the thread one is on | `Thread::Current()` |
-//! | [`Budget`] | tasks and sockets take turns | none |
-//! | [`PanicPolicy`] | what a panic does | none |
+//! | [`threads`], [`process_all_queued`] | all threads there are | `ThreadManager` |
+//! | [`SafetyFlag`], [`ScopedSafety`] | tasks whose owner may be gone | `PendingTaskSafetyFlag`, `ScopedTaskSafety` |
+//! | [`RepeatingTask`] | again and again | `RepeatingTaskHandle` |
+//! | [`OperationsChain`] | asynchronous, one at a time | `OperationsChain` |
+//! | [`SequenceChecker`] | a check of the thread, at run time | `SequenceChecker` |
+//! | [`Event`] | something to wait for | `Event` |
+//! | [`Clock`], [`now`], [`Simulation`] | time, real or virtual | `Clock`, `GlobalSimulatedTimeController` |
+//! | [`ThreadStats`], [`TraceRecorder`] | a look inside | `TRACE_EVENT` |
+//! | [`Budget`], [`WaitStrategy`], [`PanicPolicy`], [`Priority`] | how a thread runs | in part `TaskQueueFactory` |
 //!
 //! The wait itself, and the sockets, are the crate [`socket_server`](mod@::socket_server).
 //!
@@ -63,7 +74,8 @@
 //! - **Order.** Tasks of one poster run in the order in which they were posted; posts, calls and
 //!   blocking calls share one FIFO. A post never runs inline.
 //! - **Timers.** A delayed task is never early. Tasks run in the order of their due times, equal
-//!   ones in posting order. A due task joins the end of the FIFO at the loop's next turn.
+//!   ones in posting order. A due task joins the end of the FIFO at the loop's next turn. One of
+//!   low precision is late by at most the thread's [leeway](Builder::leeway) for that reason.
 //! - **Wake-ups.** None is lost, and there is one for one sleep, however many posts.
 //! - **Fairness.** A flood of tasks delays sockets by at most the thread's [`Budget`].
 //! - **Where closures are dropped.** On their target thread, run or not; or they are handed back

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use crate::future::{NoCurrentThread, spawn_local};
@@ -58,6 +59,10 @@ impl OperationsChain {
 
     /// Adds an operation. It says that it is complete by means of the [`Completion`] that it is
     /// given, at once or later.
+    ///
+    /// # Panics
+    ///
+    /// With an operation that is started here; the others are started before the panic goes on.
     pub fn chain(&self, operation: impl FnOnce(Completion) + 'static) {
         self.state
             .borrow_mut()
@@ -109,23 +114,32 @@ impl OperationsChain {
     }
 
     /// Starts operations until one takes its time. A loop, since a chain of a thousand that complete
-    /// at once must not be a stack of a thousand.
+    /// at once must not be a stack of a thousand. One that panics does not keep the rest from being
+    /// started; its panic goes on after that.
     fn start_waiting(&self) {
+        let mut panic = None;
         loop {
             let mut state = self.state.borrow_mut();
             if state.is_busy || state.is_starting {
-                return;
+                break;
             }
             let Some(operation) = state.waiting.pop_front() else {
-                return;
+                break;
             };
             state.is_busy = true;
             state.is_starting = true;
             drop(state);
-            operation(Completion {
+            let completion = Completion {
                 chain: Some(self.clone()),
-            });
+            };
+            let outcome = catch_unwind(AssertUnwindSafe(|| operation(completion)));
             self.state.borrow_mut().is_starting = false;
+            if let Err(payload) = outcome {
+                panic.get_or_insert(payload);
+            }
+        }
+        if let Some(payload) = panic {
+            resume_unwind(payload);
         }
     }
 

@@ -211,3 +211,29 @@ pub(crate) fn count_blocking<R>(call: impl FnOnce() -> R) -> R {
     TALLY.set(tally);
     result
 }
+
+/// The scopes of one simulated thread out of the way of another's, on the OS thread that runs both.
+pub(crate) struct SetAside {
+    forbidden: usize,
+    counted: usize,
+    tally: Tally,
+}
+
+impl SetAside {
+    /// Sets the scopes aside that there are, until this is dropped.
+    pub(crate) fn all() -> Self {
+        Self {
+            forbidden: FORBIDDEN.replace(0),
+            counted: COUNTED.replace(0),
+            tally: TALLY.replace(Tally::NONE),
+        }
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        FORBIDDEN.set(self.forbidden);
+        COUNTED.set(self.counted);
+        TALLY.set(self.tally);
+    }
+}

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+use std::panic::resume_unwind;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::call::Call;
 use crate::current;
 use crate::delayed::Precision;
-use crate::error::CallError;
 use crate::handle::{ThreadHandle, ThreadId, WeakHandle};
+use crate::permissions;
 use crate::task::Task;
 
 static THREADS: Mutex<BTreeMap<ThreadId, WeakHandle>> = Mutex::new(BTreeMap::new());
@@ -39,11 +41,17 @@ pub fn threads() -> Vec<ThreadHandle> {
 pub enum ProcessError {
     /// It was called from within a task, whose thread would have to go on for that.
     WithinTask,
+    /// It was called in a [`ForbidBlockingCalls`](crate::ForbidBlockingCalls) scope, and would have to
+    /// wait.
+    Forbidden,
 }
 
 impl fmt::Display for ProcessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("called from within a task")
+        f.write_str(match self {
+            Self::WithinTask => "called from within a task",
+            Self::Forbidden => "the caller may not wait",
+        })
     }
 }
 
@@ -63,7 +71,11 @@ impl Error for ProcessError {}
 ///
 /// # Errors
 ///
-/// It was called from within a task.
+/// It was called from within a task, or in a scope that forbids to wait.
+///
+/// # Panics
+///
+/// With a task of the caller's own wrapped thread, if that thread's policy is to end.
 pub fn process_all_queued() -> Result<(), ProcessError> {
     let own = current();
     let own_loop = current::with_context(|context| context.wrapped_loop()).flatten();
@@ -75,38 +87,45 @@ pub fn process_all_queued() -> Result<(), ProcessError> {
         }
         (Some(_), None) => return Err(ProcessError::WithinTask),
     };
+    if own_loop.is_none() && permissions::is_forbidden() {
+        return Err(ProcessError::Forbidden);
+    }
     let mut barriers: Vec<_> = threads()
         .into_iter()
         .filter(|thread| !thread.clock().is_simulated())
-        .map(|thread| (thread.clone(), barrier(&thread)))
+        .map(|thread| barrier(&thread))
         .collect();
-    while let Some((thread, barrier)) = barriers.pop() {
-        let is_own = own.as_ref().is_some_and(|own| own.id() == thread.id());
-        match (is_own, &mut own_loop) {
-            (true, Some(own_loop)) => {
-                let mut barrier = barrier;
-                while let Err(pending) = barrier.try_take() {
-                    barrier = pending;
-                    if own_loop.run(Some(std::time::Instant::now())).is_err() {
-                        break;
-                    }
-                }
-            }
-            // A thread that quits has dropped what it did not run.
-            _ => match barrier.wait() {
-                Ok(()) | Err(CallError::Quit) => {}
-                Err(error) => tracing::warn!(thread = thread.name(), %error, "not waited for"),
-            },
+    let Some(own_loop) = &mut own_loop else {
+        for barrier in barriers {
+            // A thread that quits has dropped what it did not run, the barrier included.
+            let _ = barrier.wait();
+        }
+        return Ok(());
+    };
+    // The other threads may need this one to get on, so it runs its tasks meanwhile.
+    loop {
+        barriers = barriers
+            .into_iter()
+            .filter_map(|barrier| barrier.try_take().err())
+            .collect();
+        if barriers.is_empty() {
+            return Ok(());
+        }
+        if let Err(panic) = own_loop.run(Some(Instant::now() + SLICE)) {
+            own_loop.end();
+            resume_unwind(panic);
         }
     }
-    Ok(())
 }
+
+/// How long the caller's own thread runs between two looks at the others.
+const SLICE: Duration = Duration::from_millis(1);
 
 /// A call behind everything that is queued and due: a delayed task without a delay.
 fn barrier(thread: &ThreadHandle) -> Call<()> {
     let (reply, call) = crate::call::reply();
     let task = Task::new(move || reply.send(()));
     // Refused by a thread that has quit; the reply in it says so.
-    drop(thread.post_delayed_task(std::time::Duration::ZERO, Precision::High, task));
-    call
+    drop(thread.post_delayed_task(Duration::ZERO, Precision::High, task));
+    call.owed_by(thread.clone())
 }

@@ -155,16 +155,16 @@ impl Shared {
         }
     }
 
+    /// Takes the pending run back, on the thread, whose the closure is to drop. A thread that quits
+    /// and refuses that drops it at its end.
     fn cancel_pending(&self) {
-        let pending = self.pending.lock().take();
-        let Some(task) = pending.and_then(|pending| pending.cancel()) else {
+        let Some(pending) = self.pending.lock().take() else {
             return;
         };
         if self.thread.is_current() {
-            drop(task);
+            drop(pending.cancel());
         } else {
-            // The closure is the thread's to drop. If that has ended, the task is dropped here.
-            drop(self.thread.post(move || drop(task)));
+            drop(self.thread.post(move || drop(pending.cancel())));
         }
     }
 }

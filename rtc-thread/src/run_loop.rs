@@ -6,8 +6,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use socket_server::{MaxWait, ProcessIo, SocketServer};
+use tracing::level_filters::LevelFilter;
 
 use crate::current::CurrentScope;
+use crate::delayed::due_after;
 use crate::error::panic_message;
 use crate::handle::ThreadHandle;
 use crate::inbox::{Found, IfEmpty};
@@ -187,6 +189,8 @@ impl RunLoop {
         deadline: Option<Instant>,
     ) -> Result<LoopEnd, Box<dyn Any + Send>> {
         loop {
+            // What was before, outside of the loop or in a task that panicked, is not the next task's.
+            self.now = Instant::now();
             let payload = match catch_unwind(AssertUnwindSafe(|| self.turns(deadline))) {
                 Ok(end) => return Ok(end),
                 Err(payload) => payload,
@@ -257,7 +261,8 @@ impl RunLoop {
             }
             // The latest reading is from before the turn's first task only if it had one already.
             if ran > 0 {
-                let time_is_up_at = *time_is_up_at.get_or_insert(self.now + budget.time);
+                let time_is_up_at =
+                    *time_is_up_at.get_or_insert_with(|| due_after(self.now, budget.time));
                 if ran >= budget.tasks || self.now >= time_is_up_at {
                     return Turn::BudgetSpent;
                 }
@@ -283,9 +288,15 @@ impl RunLoop {
         let is_timed_exactly = self.batch.taken() < TIMED_EXACTLY || self.suspicious_for > 0;
         let planned = if is_timed_exactly { 1 } else { CHUNK };
         let mut locations = [None; CHUNK];
+        let is_traced = LevelFilter::current() >= LevelFilter::TRACE;
         for location in &mut locations[..planned] {
             *location = self.batch.next_location();
-            self.batch.run_next();
+            match location {
+                Some(posted_at) if is_traced => {
+                    tracing::trace_span!("task", %posted_at).in_scope(|| self.batch.run_next());
+                }
+                _ => self.batch.run_next(),
+            }
         }
         let ran = self.count_ran();
         self.suspicious_for = self.suspicious_for.saturating_sub(ran);
@@ -358,7 +369,7 @@ impl RunLoop {
             return;
         };
         self.now = Instant::now();
-        let until = self.now + duration;
+        let until = due_after(self.now, duration);
         let mut poll_at = self.now + SPIN_POLL_INTERVAL;
         loop {
             for _ in 0..64 {

@@ -21,6 +21,7 @@ use crate::current::{Context, CurrentScope};
 use crate::delayed::due_after;
 use crate::error::{JoinError, SpawnError, ThreadPanic, WaitCycle, panic_message};
 use crate::handle::ThreadHandle;
+use crate::permissions::SetAside;
 use crate::run_loop::PanicPolicy;
 use crate::thread::{Builder, Thread};
 
@@ -34,9 +35,12 @@ thread_local! {
 /// [`thread`](Self::thread) or [`Builder::simulate`](crate::Builder::simulate); then the simulation
 /// is [run](Self::run_until_idle).
 ///
-/// A blocking call runs the target, and nothing else, until it has run the call. Other waits (for a
-/// [`Call`](crate::Call), an [`Event`](crate::Event)) let all the threads go on that are not
-/// themselves waiting. If that leads nowhere, it is reported, where real threads would hang.
+/// All its threads share one stack, and that limits what happens while one of them waits. A blocking
+/// call runs the target, and nothing else, until it has run the call: what others do in between is
+/// not explored. Other waits (for a [`Call`](crate::Call), an [`Event`](crate::Event)) let all the
+/// threads go on that are not themselves waiting; a wait that began later has to end earlier. What
+/// leads nowhere is reported: what would hang on real threads, and waits that would have to end in
+/// another order. Code that is to be explored in full posts and calls, and does not block.
 ///
 /// When it is dropped in a panic, it prints what replays the run.
 ///
@@ -134,7 +138,7 @@ pub(crate) enum Outcome {
 pub struct Exploration {
     /// How many different interleavings were run.
     pub runs: u64,
-    /// Whether these were all there are.
+    /// Whether these were all that a simulation can run; see there what it cannot.
     pub is_complete: bool,
 }
 
@@ -463,12 +467,18 @@ impl SimulatedThread {
 
     fn step(&self, now: Instant) {
         let Some(task) = self.handle.inbox().take_one(now) else {
-            return self.end();
+            // Or somebody has taken the only one back.
+            if self.handle.is_quitting() {
+                self.end();
+            }
+            return;
         };
         self.is_busy.set(true);
+        let set_aside = SetAside::all();
         let scope = CurrentScope::enter_context(self.context.clone());
         let outcome = catch_unwind(AssertUnwindSafe(|| task.run()));
         drop(scope);
+        drop(set_aside);
         self.is_busy.set(false);
         self.handle.counters().tasks.add(1);
         let Err(payload) = outcome else {
@@ -513,11 +523,13 @@ pub(crate) fn run_until(target: &ThreadHandle, mut is_done: impl FnMut() -> bool
     }
 }
 
-/// If the OS thread has a simulation, runs all that can go on until something is the case, or the
-/// virtual time has come.
+/// If the OS thread has a simulation, runs all that can go on until something is the case, or so
+/// much virtual time has passed.
 pub(crate) fn run_until_any(
-    deadline: Option<Instant>,
+    timeout: Option<Duration>,
     mut is_done: impl FnMut() -> bool,
 ) -> Option<Outcome> {
-    Some(Inner::current()?.run(deadline, &mut is_done))
+    let inner = Inner::current()?;
+    let deadline = timeout.map(|timeout| due_after(inner.time.now(), timeout));
+    Some(inner.run(deadline, &mut is_done))
 }

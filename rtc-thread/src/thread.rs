@@ -294,6 +294,7 @@ impl Builder {
                 let handle = ThreadHandle::new(id, name.clone(), wake, clock, self.leeway);
                 handle.set_blocking_call_policy(self.policy);
                 let _ = ready.send(Ok((handle.clone(), refused)));
+                let _span = tracing::info_span!("thread", name = handle.name()).entered();
                 let mut run_loop = RunLoop::new(handle, server, self.options);
                 let outcome = run_loop.run(None);
                 run_loop.end();

@@ -56,7 +56,7 @@ struct Run {
 /// ```
 #[must_use = "the recording ends where this is dropped"]
 pub struct TraceRecorder {
-    not_constructible: (),
+    is_stopped: bool,
 }
 
 /// There is a recording already.
@@ -90,13 +90,12 @@ impl TraceRecorder {
             names: BTreeMap::new(),
         });
         IS_ON.store(true, Ordering::Release);
-        Ok(Self {
-            not_constructible: (),
-        })
+        Ok(Self { is_stopped: false })
     }
 
     /// Ends the recording. Tasks that were posted and have not run by now are not in it.
-    pub fn stop(self) -> Trace {
+    pub fn stop(mut self) -> Trace {
+        self.is_stopped = true;
         Trace {
             recording: take_recording().expect("it is there while a recorder lives"),
         }
@@ -105,8 +104,9 @@ impl TraceRecorder {
 
 impl Drop for TraceRecorder {
     fn drop(&mut self) {
-        let () = self.not_constructible;
-        drop(take_recording());
+        if !self.is_stopped {
+            drop(take_recording());
+        }
     }
 }
 
@@ -117,8 +117,9 @@ impl fmt::Debug for TraceRecorder {
 }
 
 fn take_recording() -> Option<Recording> {
+    let mut recording = RECORDING.lock();
     IS_ON.store(false, Ordering::Release);
-    RECORDING.lock().take()
+    recording.take()
 }
 
 /// Where a task is posted or runs: one of our threads by its number, another by one beyond them.

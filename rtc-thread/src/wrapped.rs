@@ -7,6 +7,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::future;
 use crate::handle::ThreadHandle;
 use crate::run_loop::{LoopEnd, RunLoop};
 
@@ -53,13 +54,13 @@ impl WrappedThread {
     /// # Panics
     ///
     /// If called from within one of its own tasks. And if a task panics and the thread's
-    /// [`PanicPolicy`](crate::PanicPolicy) is to end: that panic goes on here.
+    /// [`PanicPolicy`](crate::PanicPolicy) is to end: the thread ends, and the panic goes on here.
     pub fn run(&self) {
         self.run_until(None);
     }
 
-    /// Runs tasks and serves sockets for so long. With zero: what is ready, and one look at the
-    /// sockets. Returns `false` if the thread was told to quit, and has done what was ready.
+    /// Runs tasks and serves sockets for so long. With zero: what is ready, as far as one
+    /// [`Budget`](crate::Budget) goes, and one look at the sockets. Returns `false` if the thread was told to quit, and has done what was ready.
     ///
     /// libwebrtc: `ProcessMessages`.
     ///
@@ -78,7 +79,8 @@ impl WrappedThread {
         match run_loop.run(deadline) {
             Ok(end) => end,
             Err(panic) => {
-                self.handle.quit();
+                run_loop.end();
+                drop(run_loop);
                 resume_unwind(panic)
             }
         }
@@ -90,6 +92,7 @@ impl WrappedThread {
     /// libwebrtc: `Restart()`.
     pub fn restart(&self) {
         self.handle.inbox().reopen();
+        future::wake_all();
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 /// What wakes the thread of one server. Implemented by servers.
 pub trait Wake: Send + Sync {
     /// Ends the current wait of the server, or the next one. Callable from any thread, also when the
-    /// server is gone. Does not block.
+    /// server is gone. Does not block, and does not panic: threads of `rtc-thread` end the process
+    /// then, where they cannot go on.
     fn wake(&self);
 }
 
