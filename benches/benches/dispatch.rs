@@ -7,8 +7,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use crossbeam_channel::{bounded, unbounded};
-use rtc_thread::Thread;
+use crossbeam_channel::{Sender, bounded, unbounded};
+use rtc_thread::{Thread, ThreadHandle, WaitStrategy};
 
 /// Tasks in one burst.
 const BURST: u64 = 100_000;
@@ -53,6 +53,66 @@ fn throughput(criterion: &mut Criterion) {
         runner.join().expect("no task panics");
     });
     group.finish();
+}
+
+/// Four posters at once.
+fn four_posters(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("throughput, four posters");
+    group.throughput(Throughput::Elements(BURST));
+    for (name, thread) in threads() {
+        group.bench_function(format!("rtc-thread, {name}"), |bencher| {
+            bencher.iter(|| {
+                std::thread::scope(|scope| {
+                    for _ in 0..4 {
+                        scope.spawn(|| {
+                            for n in 0..BURST / 4 {
+                                let captures = [n; 4];
+                                let task = move || {
+                                    black_box(captures);
+                                };
+                                thread.post(task).expect("the thread runs");
+                            }
+                        });
+                    }
+                });
+                thread.blocking_call(|| ()).expect("the thread runs");
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A task on one thread posts to another, which posts back.
+fn ping_pong(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ping-pong between two threads");
+    let spin = WaitStrategy::SpinThenPark(Duration::from_millis(1));
+    for (name, strategy) in [("park", WaitStrategy::Park), ("spin, then park", spin)] {
+        let start = || Thread::builder().wait_strategy(strategy).spawn();
+        let [one, two] = [start().expect("a thread"), start().expect("a thread")];
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let (done, wait) = bounded(1);
+                let start = Instant::now();
+                ping(2 * iterations, one.handle(), two.handle(), done);
+                wait.recv().expect("the last ping says so");
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn ping(left: u64, here: ThreadHandle, there: ThreadHandle, done: Sender<()>) {
+    let next = here.clone();
+    let pong = move || {
+        if left == 0 {
+            done.send(()).expect("somebody waits");
+        } else {
+            // Half a round trip each way.
+            ping(left - 1, there, here, done);
+        }
+    };
+    next.post(pong).expect("the thread runs");
 }
 
 /// There and back again, both sides asleep in between.
@@ -129,5 +189,12 @@ fn threads() -> [(&'static str, Thread); 2] {
     ]
 }
 
-criterion_group!(benches, throughput, blocking_call, timers);
+criterion_group!(
+    benches,
+    throughput,
+    four_posters,
+    ping_pong,
+    blocking_call,
+    timers
+);
 criterion_main!(benches);

@@ -15,14 +15,13 @@ pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
 
 /// The lock of the queues, the one that many posters want at the same time.
 ///
-/// Built on the standard library's, which on two cores moves twice as many tasks from four posters as
-/// parking_lot's, whose waiters yield to each other. A waiter backs off before it tries again: what
-/// takes time under contention is not the post but the cache line that travels between the cores for
-/// each, and a poster that is let alone for a microsecond makes dozens of posts without that (see
-/// `docs/performance.md`).
+/// parking_lot's, behind a back-off. What takes time under contention is not the post but the cache
+/// line that travels between the cores for each; a poster that is let alone for a microsecond makes
+/// dozens of posts without that. parking_lot's own waiters yield to each other, which from four
+/// posters on two cores moves a third as many tasks (see `docs/performance.md`).
 #[cfg(not(loom))]
 mod contended {
-    use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+    use parking_lot::{Mutex, MutexGuard};
 
     /// Pauses of the processor, some ten nanoseconds each, before the second, third, … attempt.
     const BACK_OFF: [u32; 6] = [16, 64, 128, 256, 256, 256];
@@ -37,20 +36,9 @@ mod contended {
 
         #[inline]
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            match self.try_lock() {
+            match self.0.try_lock() {
                 Some(guard) => guard,
                 None => self.lock_contended(),
-            }
-        }
-
-        // Nothing of a user's runs under the lock. If something of ours has panicked there, the queue
-        // is as good as before: every change of it is one call.
-        #[inline]
-        fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            match self.0.try_lock() {
-                Ok(guard) => Some(guard),
-                Err(TryLockError::Poisoned(poison)) => Some(poison.into_inner()),
-                Err(TryLockError::WouldBlock) => None,
             }
         }
 
@@ -60,11 +48,11 @@ mod contended {
                 for _ in 0..pauses {
                     std::hint::spin_loop();
                 }
-                if let Some(guard) = self.try_lock() {
+                if let Some(guard) = self.0.try_lock() {
                     return guard;
                 }
             }
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+            self.0.lock()
         }
     }
 }

@@ -90,6 +90,7 @@ impl<S: Sender> Drop for ChannelThread<S> {
 impl<S: Sender> Handle for ChannelHandle<S> {
     type Timer = ();
 
+    #[inline]
     fn post(&self, task: impl FnOnce() + Send + 'static) {
         self.0.send(Some(Box::new(task)));
     }

@@ -115,6 +115,7 @@ impl Handle for UvHandle {
     const TIMERS: Timers = Timers::OwnThread;
     const CANCELS: bool = true;
 
+    #[inline]
     fn post(&self, task: impl FnOnce() + Send + 'static) {
         self.queue
             .lock()

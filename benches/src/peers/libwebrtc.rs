@@ -67,6 +67,7 @@ impl Handle for RtcThreadHandle {
     const TIMERS: Timers = Timers::Anywhere;
     const HAS_BLOCKING_CALL: bool = true;
 
+    #[inline]
     fn post(&self, task: impl FnOnce() + Send + 'static) {
         let (task, data) = into_raw(task);
         // SAFETY: the thread exists, and takes the task over.

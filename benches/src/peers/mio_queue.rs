@@ -78,6 +78,7 @@ impl Drop for MioThread {
 impl Handle for MioHandle {
     type Timer = ();
 
+    #[inline]
     fn post(&self, task: impl FnOnce() + Send + 'static) {
         self.0
             .queue

@@ -84,6 +84,7 @@ impl Handle for ThreadHandle {
     const CANCELS: bool = true;
     const HAS_BLOCKING_CALL: bool = true;
 
+    #[inline]
     fn post(&self, task: impl FnOnce() + Send + 'static) {
         Self::post(self, task).expect("the thread runs");
     }

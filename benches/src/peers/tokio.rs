@@ -78,6 +78,7 @@ impl Handle for SpawnHandle {
     const TIMERS: Timers = Timers::Anywhere;
     const CANCELS: bool = true;
 
+    #[inline]
     fn post(&self, task: impl FnOnce() + Send + 'static) {
         self.0.spawn(async move { task() });
     }
