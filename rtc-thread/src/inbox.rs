@@ -40,7 +40,8 @@ fn give_way() {
 pub(crate) struct Inbox {
     state: ContendedMutex<State>,
     /// Whether something has changed since the owner last looked: what a spinning owner watches
-    /// instead of taking the lock. Written under the lock.
+    /// instead of taking the lock. Set in the same critical section as the change, or after it; so a
+    /// change is seen, and now and then there is nothing to be seen, when the owner was faster.
     news: AtomicBool,
 }
 
@@ -140,7 +141,12 @@ impl Inbox {
             return Err(make);
         }
         if state.fifo.is_empty() {
-            self.note_first(&mut state, now);
+            if std::mem::take(&mut state.wants_sample) {
+                state.sampled_at = Some(now());
+            }
+            // Under the lock, and before the task is written: a release of the lock waits for all
+            // stores before it, and this one and the task's travel at the same time.
+            self.news.store(true, Ordering::Release);
         }
         state.fifo.push(make());
         let is_flooded = state.fifo.len().is_multiple_of(FLOOD);
@@ -157,13 +163,6 @@ impl Inbox {
         self.push_with(|| task, now).map_err(|make| make())
     }
 
-    fn note_first(&self, state: &mut State, now: impl FnOnce() -> Instant) {
-        if std::mem::take(&mut state.wants_sample) {
-            state.sampled_at = Some(now());
-        }
-        self.news.store(true, Ordering::Release);
-    }
-
     /// Adds a delayed task, or hands it back if the inbox is closed.
     pub(crate) fn push_delayed(
         &self,
@@ -178,11 +177,14 @@ impl Inbox {
         }
         let (id, earlier) = state.delayed.push(due, precision, task);
         let wake = if earlier {
-            self.news.store(true, Ordering::Release);
             state.take_wake()
         } else {
             Wake::NotNeeded
         };
+        drop(state);
+        if earlier {
+            self.news.store(true, Ordering::Release);
+        }
         Ok((id, wake))
     }
 
@@ -198,8 +200,10 @@ impl Inbox {
             state.promote_due(now);
             state.closed = true;
         }
+        let wake = state.take_wake();
+        drop(state);
         self.news.store(true, Ordering::Release);
-        state.take_wake()
+        wake
     }
 
     /// Accepts posts again.

@@ -23,8 +23,9 @@ pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
 mod contended {
     use parking_lot::{Mutex, MutexGuard};
 
-    /// Pauses of the processor, some ten nanoseconds each, before the second, third, … attempt.
-    const BACK_OFF: [u32; 6] = [16, 64, 128, 256, 256, 256];
+    /// Pauses of the processor, some ten nanoseconds each, before the second, third, … attempt. Few at
+    /// first, for an owner that has seen a post before its poster is done.
+    const BACK_OFF: [u32; 6] = [4, 32, 128, 256, 256, 256];
 
     #[derive(Debug, Default)]
     pub(crate) struct ContendedMutex<T>(Mutex<T>);
