@@ -27,9 +27,9 @@ fn what_gets_due_while_a_thread_drains_does_not_run() {
     let thread = Thread::builder().budget(budget).spawn().unwrap();
     let (ran, run) = flag();
     for _ in 0..20 {
-        thread.post(|| std::thread::sleep(2 * MS)).unwrap();
+        thread.post(|| std::thread::sleep(15 * MS)).unwrap();
     }
-    thread.post_delayed(15 * MS, run).unwrap();
+    thread.post_delayed(150 * MS, run).unwrap();
     thread.stop().unwrap();
     assert!(!ran.load(Ordering::SeqCst));
 }
@@ -59,20 +59,23 @@ fn limits_may_be_as_large_as_can_be() {
 
 #[test]
 fn a_task_is_not_charged_for_what_was_before_it() {
-    let main = Thread::builder().wrap_current().unwrap();
-    std::thread::sleep(100 * MS);
+    // Long enough that a busy machine does not make a task slow.
+    const SLOW: Duration = Duration::from_millis(400);
+    let builder = || Thread::builder().slow_task_threshold(SLOW);
+    let main = builder().wrap_current().unwrap();
+    std::thread::sleep(SLOW + 100 * MS);
     main.post(|| ()).unwrap();
     main.run_for(Duration::ZERO);
     assert!(main.stats().slow_tasks.is_empty());
     drop(main);
 
-    let thread = Thread::builder()
+    let thread = builder()
         .panic_policy(PanicPolicy::Continue)
         .spawn()
         .unwrap();
     thread
         .post(|| {
-            std::thread::sleep(100 * MS);
+            std::thread::sleep(SLOW + 100 * MS);
             panic!("on purpose");
         })
         .unwrap();
