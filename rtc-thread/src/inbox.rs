@@ -99,8 +99,10 @@ impl State {
         }
     }
 
+    /// Moves due delayed tasks behind the FIFO's tail, and tells how many. Once closed, what was not
+    /// due by then does not run any more.
     fn promote_due(&mut self, now: impl FnOnce() -> Instant) -> usize {
-        if self.delayed.is_empty() {
+        if self.closed || self.delayed.is_empty() {
             return 0;
         }
         let now = now();
@@ -196,10 +198,8 @@ impl Inbox {
     /// Refuses posts from here on. Delayed tasks due by now join the FIFO; the rest will not run.
     pub(crate) fn close(&self, now: impl FnOnce() -> Instant) -> Wake {
         let mut state = self.state.lock();
-        if !state.closed {
-            state.promote_due(now);
-            state.closed = true;
-        }
+        state.promote_due(now);
+        state.closed = true;
         let wake = state.take_wake();
         drop(state);
         self.news.store(true, Ordering::Release);
@@ -241,11 +241,7 @@ impl Inbox {
         let mut state = self.state.lock();
         self.news.store(false, Ordering::Relaxed);
         state.asleep = false;
-        let promoted = if state.closed {
-            0
-        } else {
-            state.promote_due(now)
-        };
+        let promoted = state.promote_due(now);
         if !state.fifo.is_empty() {
             batch.reset();
             std::mem::swap(&mut state.fifo, batch);
@@ -266,20 +262,13 @@ impl Inbox {
     /// For the owner, when a turn ends with its batch unfinished: due delayed tasks take their
     /// place behind what is queued now, and ahead of what is posted later. Tells how many.
     pub(crate) fn promote_due(&self, now: impl FnOnce() -> Instant) -> usize {
-        let mut state = self.state.lock();
-        if state.closed {
-            0
-        } else {
-            state.promote_due(now)
-        }
+        self.state.lock().promote_due(now)
     }
 
     /// For a simulation, which runs one task at a time: the next task, if there is one by now.
     pub(crate) fn take_one(&self, now: Instant) -> Option<Task> {
         let mut state = self.state.lock();
-        if !state.closed {
-            state.promote_due(|| now);
-        }
+        state.promote_due(|| now);
         state.fifo.pop()
     }
 

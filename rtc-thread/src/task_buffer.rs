@@ -15,6 +15,9 @@ pub(crate) struct TaskBuffer {
     next: usize,
 }
 
+/// Fewer places than that are left until the buffer is empty.
+const WORTH_MOVING: usize = 64;
+
 impl TaskBuffer {
     pub(crate) const fn new() -> Self {
         Self {
@@ -57,7 +60,8 @@ impl TaskBuffer {
         }
     }
 
-    /// Takes the next task out. Space is won back only when the last one goes.
+    /// Takes the next task out. Used for one task at a time, the buffer may never be empty; so the
+    /// space of those taken is won back when they are the larger part.
     pub(crate) fn pop(&mut self) -> Option<Task> {
         let task = self.tasks.get_mut(self.next)?;
         self.next += 1;
@@ -65,6 +69,9 @@ impl TaskBuffer {
         let task = unsafe { ManuallyDrop::take(task) };
         if self.is_empty() {
             self.reset();
+        } else if self.next >= WORTH_MOVING && self.next > self.len() {
+            self.tasks.drain(..self.next);
+            self.next = 0;
         }
         Some(task)
     }
@@ -129,6 +136,23 @@ mod tests {
         assert_eq!((6, 5), (Arc::strong_count(&count), buffer.len()));
         drop(buffer);
         assert_eq!(1, Arc::strong_count(&count));
+    }
+
+    #[test]
+    fn a_buffer_that_is_never_empty_does_not_grow() {
+        let mut buffer = TaskBuffer::new();
+        let count = Arc::new(());
+        let push = |buffer: &mut TaskBuffer| {
+            let count = count.clone();
+            buffer.push(Task::new(move || drop(count)));
+        };
+        push(&mut buffer);
+        for _ in 0..100_000 {
+            push(&mut buffer);
+            buffer.pop().unwrap().run();
+        }
+        assert_eq!((1, 2), (buffer.len(), Arc::strong_count(&count)));
+        assert!(buffer.tasks.capacity() <= 4 * WORTH_MOVING);
     }
 
     #[test]
