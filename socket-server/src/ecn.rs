@@ -1,7 +1,5 @@
 //! Explicit congestion notification.
 
-use quinn_udp::EcnCodepoint;
-
 /// The mark of a datagram whose sender can deal with congestion being notified (RFC 3168). A
 /// datagram without one has none of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,22 +12,23 @@ pub enum Ecn {
     Ce,
 }
 
-impl From<EcnCodepoint> for Ecn {
-    fn from(codepoint: EcnCodepoint) -> Self {
-        match codepoint {
-            EcnCodepoint::Ect0 => Self::Ect0,
-            EcnCodepoint::Ect1 => Self::Ect1,
-            EcnCodepoint::Ce => Self::Ce,
+impl Ecn {
+    /// The mark in the low two bits of a TOS or traffic-class byte.
+    pub(crate) const fn from_bits(byte: u8) -> Option<Self> {
+        match byte & 0b11 {
+            0b01 => Some(Self::Ect1),
+            0b10 => Some(Self::Ect0),
+            0b11 => Some(Self::Ce),
+            _ => None,
         }
     }
-}
 
-impl From<Ecn> for EcnCodepoint {
-    fn from(ecn: Ecn) -> Self {
-        match ecn {
-            Ecn::Ect0 => Self::Ect0,
-            Ecn::Ect1 => Self::Ect1,
-            Ecn::Ce => Self::Ce,
+    pub(crate) const fn bits(mark: Option<Self>) -> u8 {
+        match mark {
+            None => 0b00,
+            Some(Self::Ect1) => 0b01,
+            Some(Self::Ect0) => 0b10,
+            Some(Self::Ce) => 0b11,
         }
     }
 }

@@ -77,24 +77,46 @@
 //!
 //! [quinn-udp]: https://crates.io/crates/quinn-udp
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-mod deadline;
+mod address;
+mod arrival_clock;
+mod dscp;
 mod ecn;
+mod envelope;
+mod firewall;
+mod handler_slot;
 mod null;
+mod packet;
 mod physical;
 mod recv_batch;
 mod registry;
+mod resolution;
 mod send_batch;
 mod server;
+mod signal;
+mod tcp;
+mod tcp_listener;
+mod tcp_options;
 mod udp;
+mod udp_options;
 mod wake;
 
+pub use dscp::Dscp;
 pub use ecn::Ecn;
+pub use envelope::Envelope;
+pub use firewall::{Direction, Firewall, FirewallRule, FirewallSocketServer, Protocol};
 pub use null::NullSocketServer;
-pub use physical::PhysicalSocketServer;
+pub use packet::Packet;
+pub use physical::{NetworkBinder, NetworkBinding, PhysicalSocketServer};
 pub use recv_batch::{Datagram, RecvBatch};
+pub use resolution::{OnResolved, Resolution};
 pub use send_batch::{BatchFull, SendBatch, SendReport};
 pub use server::{MaxWait, ProcessIo, SocketServer};
-pub use udp::{UdpHandler, UdpOptions, UdpSocket};
+pub use signal::{Signal, SignalHandler};
+pub use tcp::{TcpHandler, TcpSocket, TcpState, TcpTarget};
+pub use tcp_listener::{ListenHandler, TcpListener};
+pub use tcp_options::{KeepAlive, ListenOptions, TcpOptions};
+pub use udp::{ReceivedDatagram, UdpHandler, UdpSocket};
+pub use udp_options::UdpOptions;
 pub use wake::{Wake, WakeHandle};

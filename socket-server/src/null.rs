@@ -6,7 +6,6 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use crate::server::{MaxWait, ProcessIo, SocketServer};
-use crate::udp::{UdpOptions, UdpSocket};
 use crate::wake::{Wake, WakeHandle};
 
 /// A server for threads that have no sockets: it parks.
@@ -67,10 +66,5 @@ impl SocketServer for NullSocketServer {
 
     fn wake_handle(&self) -> WakeHandle {
         WakeHandle::new(self.bell.clone())
-    }
-
-    fn bind_udp(&self, _options: &UdpOptions) -> io::Result<UdpSocket> {
-        let message = "this thread was made without sockets";
-        Err(io::Error::new(io::ErrorKind::Unsupported, message))
     }
 }

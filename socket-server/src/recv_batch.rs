@@ -1,30 +1,98 @@
 //! Datagrams that have been received, many at a time.
 
+use std::cell::Cell;
 use std::fmt;
-use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
-
+use crate::dscp::Dscp;
 use crate::ecn::Ecn;
+use crate::envelope::segments;
+use crate::packet::{Buffer, Packet};
 
 /// A UDP datagram, and what the kernel coalesces of several, is shorter than this.
 const BUFFER_BYTES: usize = 1 << 16;
+/// What one receive call takes at most, coalesced ones counted as one.
+const MAX_SLOTS: usize = 32;
+/// What the first receive call takes; the next take as many as arrive.
+const FIRST_SLOTS: usize = 4;
+/// How many buffers there may be by default, those included that are lent to [`Packet`]s.
+const DEFAULT_LIMIT: usize = 256;
 
-/// Reusable memory for datagrams that arrive together.
+/// Reusable memory for datagrams that arrive together. One batch serves any number of sockets of a
+/// thread.
 ///
-/// Every buffer holds the longest datagram there is, so that none is cut off; together they take
-/// two mebibytes of addresses on Linux, and as much memory as was ever written to them. One batch
-/// serves any number of sockets of a thread.
+/// Every buffer holds the longest datagram there is, and whatever the kernel may coalesce, so that
+/// nothing is cut off. A buffer takes 64 KiB of addresses, and as much memory as was ever written to
+/// it. There are as few of them as the traffic needs, at most 32, and those that are lent.
+///
+/// What is to outlive the next receive call, or to go to another thread, is
+/// [shared](Datagram::share): the batch lends its buffer, and goes on with another one until it has
+/// it back. So there is neither a copy nor, once the pool has grown, an allocation of the data.
 pub struct RecvBatch {
-    memory: Box<[u8]>,
-    meta: [RecvMeta; BATCH_SIZE],
+    slots: Vec<Slot>,
     filled: usize,
+    /// How many datagrams the next receive call is prepared for.
+    wanted: usize,
+    /// Buffers that were lent. Those that have come back are used again.
+    lent: Vec<Arc<Buffer>>,
+    /// How many slots of this filling have been lent.
+    lending: Cell<usize>,
+    max_slots: usize,
+    limit: usize,
+}
+
+struct Slot {
+    buffer: Arc<Buffer>,
+    arrival: Arrival,
+    is_lent: Cell<bool>,
+}
+
+/// What a server tells of a datagram, or of several that arrived as one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    /// Bytes in the buffer.
+    pub(crate) len: usize,
+    /// How long each datagram is of those that arrived as one; zero if it is one.
+    pub(crate) stride: usize,
+    pub(crate) source: SocketAddr,
+    pub(crate) local_ip: Option<IpAddr>,
+    /// The TOS or traffic-class byte.
+    pub(crate) tos: u8,
+    pub(crate) received_at: Option<SystemTime>,
+    pub(crate) is_truncated: bool,
+    /// A firewall has turned it away.
+    pub(crate) is_denied: bool,
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self {
+            len: 0,
+            stride: 0,
+            source: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            local_ip: None,
+            tos: 0,
+            received_at: None,
+            is_truncated: false,
+            is_denied: false,
+        }
+    }
+}
+
+impl Arrival {
+    fn count(&self) -> usize {
+        match self.stride {
+            _ if self.is_denied => 0,
+            0 => 1,
+            stride => self.len.div_ceil(stride).max(1),
+        }
+    }
 }
 
 /// A datagram that has been received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Datagram<'a> {
     /// What was sent; possibly nothing.
@@ -36,75 +104,197 @@ pub struct Datagram<'a> {
     pub local_ip: Option<IpAddr>,
     /// The mark that the network may have put on it.
     pub ecn: Option<Ecn>,
+    /// Its code point, which the network may have changed.
+    pub dscp: Dscp,
     /// When the kernel received it, by the wall clock, if it tells.
+    /// [`UdpSocket::arrived_at`](crate::UdpSocket::arrived_at) is the same by the monotonic clock.
     pub received_at: Option<SystemTime>,
+    /// The end of it is missing: it was longer than the buffer.
+    pub is_truncated: bool,
+    batch: &'a RecvBatch,
+    slot: &'a Slot,
+    start: usize,
+}
+
+impl Datagram<'_> {
+    /// The datagram's data, to be kept or sent to another thread. Not copied, unless so many buffers
+    /// are lent already that the batch may run out of them.
+    pub fn share(&self) -> Packet {
+        match self.batch.may_lend(self.slot) {
+            true => Packet::of_buffer(self.slot.buffer.clone(), self.start, self.data.len()),
+            false => Packet::copied(self.data),
+        }
+    }
 }
 
 impl Default for RecvBatch {
     fn default() -> Self {
         Self {
-            memory: vec![0; BATCH_SIZE * BUFFER_BYTES].into_boxed_slice(),
-            meta: [RecvMeta::default(); BATCH_SIZE],
+            slots: Vec::new(),
             filled: 0,
+            wanted: FIRST_SLOTS,
+            lent: Vec::new(),
+            lending: Cell::new(0),
+            max_slots: MAX_SLOTS,
+            limit: DEFAULT_LIMIT,
         }
     }
 }
 
 impl RecvBatch {
-    /// An empty batch.
+    /// An empty batch that owns, and lends, up to 256 buffers: 16 MiB of addresses.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// How many buffers there may be, those included that are lent. With fewer than 64, little can be
+    /// lent; with 32, nothing.
+    #[must_use]
+    pub fn with_buffer_limit(mut self, buffers: usize) -> Self {
+        self.limit = buffers;
+        self
+    }
+
+    /// A batch that takes what one call for one datagram gives.
+    pub(crate) fn single() -> Self {
+        Self {
+            wanted: 1,
+            max_slots: 1,
+            limit: 1,
+            ..Self::default()
+        }
+    }
+
     /// The datagrams, in the order of their arrival.
     pub fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let buffers = self.memory.chunks_exact(BUFFER_BYTES);
-        buffers
-            .zip(&self.meta[..self.filled])
-            .flat_map(|(buffer, meta)| {
-                segments(&buffer[..meta.len.min(BUFFER_BYTES)], meta.stride).map(|data| Datagram {
-                    data,
-                    source: meta.addr,
-                    local_ip: meta.dst_ip,
-                    ecn: meta.ecn.map(Ecn::from),
-                    received_at: meta.timestamp.map(since_epoch),
+        let filled = self.slots[..self.filled].iter();
+        filled
+            .filter(|slot| !slot.arrival.is_denied)
+            .flat_map(move |slot| {
+                let arrival = slot.arrival;
+                let run = &slot.buffer[..arrival.len.min(slot.buffer.len())];
+                let mut start = 0;
+                segments(run, arrival.stride).map(move |data| {
+                    let datagram = Datagram {
+                        data,
+                        source: arrival.source,
+                        local_ip: arrival.local_ip,
+                        ecn: Ecn::from_bits(arrival.tos),
+                        dscp: Dscp::of_tos(arrival.tos),
+                        received_at: arrival.received_at,
+                        is_truncated: arrival.is_truncated,
+                        batch: self,
+                        slot,
+                        start,
+                    };
+                    start += data.len();
+                    datagram
                 })
             })
     }
 
-    pub(crate) fn fill(
-        &mut self,
-        state: &UdpSocketState,
-        socket: UdpSockRef<'_>,
-    ) -> io::Result<usize> {
+    /// How many datagrams there are.
+    pub(crate) fn len(&self) -> usize {
+        self.arrivals().map(Arrival::count).sum()
+    }
+
+    pub(crate) fn arrivals(&self) -> impl Iterator<Item = &Arrival> {
+        self.slots[..self.filled].iter().map(|slot| &slot.arrival)
+    }
+
+    pub(crate) fn clear(&mut self) {
         self.filled = 0;
-        let mut buffers = self.memory.chunks_exact_mut(BUFFER_BYTES);
-        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
-            std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
-        self.filled = state.recv(socket, &mut slices, &mut self.meta)?;
-        let counts = self.meta[..self.filled]
-            .iter()
-            .map(|meta| match meta.stride {
-                0 => 1,
-                stride => meta.len.div_ceil(stride).max(1),
-            });
-        Ok(counts.sum())
+    }
+
+    /// Turns away what does not pass.
+    pub(crate) fn filter(&mut self, mut passes: impl FnMut(&Arrival) -> bool) {
+        for slot in &mut self.slots[..self.filled] {
+            slot.arrival.is_denied = !passes(&slot.arrival);
+        }
+    }
+
+    /// Empties the batch, and prepares it for the next receive call. Returns for how many datagrams.
+    pub(crate) fn prepare(&mut self) -> usize {
+        self.filled = 0;
+        self.lending.set(0);
+        for n in 0..self.wanted {
+            if n == self.slots.len() {
+                self.slots.push(Slot {
+                    buffer: Buffer::new(BUFFER_BYTES),
+                    arrival: Arrival::default(),
+                    is_lent: Cell::new(false),
+                });
+            }
+            if self.slots[n].is_lent.get() && !self.renew(n) {
+                return n;
+            }
+        }
+        self.wanted
+    }
+
+    /// Gives a slot a buffer that nobody else has. False if there is none.
+    fn renew(&mut self, slot: usize) -> bool {
+        let is_back = |buffer: &mut Arc<Buffer>| Arc::get_mut(buffer).is_some();
+        let slot_ref = &mut self.slots[slot];
+        if !is_back(&mut slot_ref.buffer) {
+            match self.lent.iter_mut().position(is_back) {
+                Some(other) => std::mem::swap(&mut slot_ref.buffer, &mut self.lent[other]),
+                None if self.slots.len() + self.lent.len() < self.limit => {
+                    let own = &mut self.slots[slot].buffer;
+                    self.lent
+                        .push(std::mem::replace(own, Buffer::new(BUFFER_BYTES)));
+                }
+                None => return false,
+            }
+        }
+        self.slots[slot].is_lent.set(false);
+        true
+    }
+
+    /// Where a server writes, for as many datagrams as [`prepare`](Self::prepare) has said.
+    pub(crate) fn buffers(&mut self) -> impl Iterator<Item = (&mut [u8], &mut Arrival)> {
+        self.slots.iter_mut().map(|slot| {
+            // Nobody else has it after `prepare`.
+            let bytes = Arc::get_mut(&mut slot.buffer).map_or(&mut [][..], |bytes| bytes);
+            (bytes, &mut slot.arrival)
+        })
+    }
+
+    /// So many slots have been written to, of so many that were asked for.
+    pub(crate) fn set_filled(&mut self, filled: usize, asked: usize) {
+        self.filled = filled;
+        // As many as came, and some more, so that bursts need few calls and single ones are cheap.
+        let wanted = if filled == asked {
+            asked * 2
+        } else {
+            filled.max(FIRST_SLOTS)
+        };
+        self.wanted = wanted.min(self.max_slots);
+    }
+
+    /// Whether there is a buffer for this slot if its own is lent.
+    fn may_lend(&self, slot: &Slot) -> bool {
+        if slot.is_lent.get() {
+            return true;
+        }
+        // Those that are lent may not come back before all slots are needed.
+        let needed = self.max_slots + self.lent.len() + self.lending.get() + 1;
+        let may = needed <= self.limit;
+        if may {
+            slot.is_lent.set(true);
+            self.lending.set(self.lending.get() + 1);
+        }
+        may
     }
 }
 
-/// Splits what the kernel has coalesced. An empty datagram is one datagram.
-fn segments(buffer: &[u8], stride: usize) -> impl Iterator<Item = &[u8]> {
-    let empty = buffer.is_empty().then_some(buffer);
-    let stride = if stride == 0 {
-        buffer.len().max(1)
-    } else {
-        stride
-    };
-    empty.into_iter().chain(buffer.chunks(stride))
-}
-
-fn since_epoch(since: Duration) -> SystemTime {
-    SystemTime::UNIX_EPOCH + since
+impl fmt::Debug for Datagram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram")
+            .field("source", &self.source)
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for RecvBatch {
@@ -115,19 +305,80 @@ impl fmt::Debug for RecvBatch {
 
 #[cfg(test)]
 mod tests {
-    use super::segments;
+    use super::*;
+
+    /// Writes datagrams as a server does; returns how many it could.
+    fn fill(batch: &mut RecvBatch, datagrams: &[&[u8]]) -> usize {
+        let asked = batch.prepare();
+        let filled = datagrams.len().min(asked);
+        for ((buffer, arrival), data) in batch.buffers().zip(&datagrams[..filled]) {
+            buffer[..data.len()].copy_from_slice(data);
+            *arrival = Arrival {
+                len: data.len(),
+                ..Arrival::default()
+            };
+        }
+        batch.set_filled(filled, asked);
+        filled
+    }
 
     #[test]
-    fn coalesced_datagrams_are_taken_apart() {
-        let lengths = |total: usize, stride| {
-            segments(&vec![0; total], stride)
-                .map(<[u8]>::len)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(vec![0], lengths(0, 0));
-        assert_eq!(vec![0], lengths(0, 100));
-        assert_eq!(vec![100], lengths(100, 100));
-        assert_eq!(vec![100, 100, 20], lengths(220, 100));
-        assert_eq!(vec![50], lengths(50, 0));
+    fn what_is_shared_outlives_the_next_filling_and_other_threads() {
+        let mut batch = RecvBatch::new();
+        fill(&mut batch, &[b"one", b"two"]);
+        let packets: Vec<Packet> = batch.iter().map(|datagram| datagram.share()).collect();
+        fill(&mut batch, &[b"three"]);
+        let there = std::thread::spawn(move || packets.iter().map(|p| p.to_vec()).collect());
+        let seen: Vec<Vec<u8>> = there.join().unwrap();
+        assert_eq!(vec![b"one".to_vec(), b"two".to_vec()], seen);
+        assert_eq!(b"three", batch.iter().next().unwrap().data);
+    }
+
+    #[test]
+    fn a_buffer_that_came_back_is_used_again() {
+        let mut batch = RecvBatch::new();
+        for _ in 0..1000 {
+            fill(&mut batch, &[b"x"]);
+            let packet = batch.iter().next().unwrap().share();
+            fill(&mut batch, &[b"y"]);
+            assert_eq!(b"x", &packet[..]);
+        }
+        assert!(batch.slots.len() + batch.lent.len() <= FIRST_SLOTS + 2);
+    }
+
+    #[test]
+    fn whoever_keeps_everything_gets_copies_and_receiving_goes_on() {
+        let mut batch = RecvBatch::new().with_buffer_limit(64);
+        let mut kept = Vec::new();
+        for n in 0..1000_u32 {
+            let data = n.to_be_bytes();
+            assert!(fill(&mut batch, &[&data[..]; 40]) >= FIRST_SLOTS);
+            kept.extend(batch.iter().map(|datagram| (n, datagram.share())));
+        }
+        assert!(batch.slots.len() + batch.lent.len() <= 64);
+        assert!(kept.iter().all(|(n, packet)| n.to_be_bytes() == packet[..]));
+    }
+
+    #[test]
+    fn a_batch_grows_with_what_arrives_and_not_before() {
+        let mut batch = RecvBatch::new();
+        fill(&mut batch, &[b"x"]);
+        assert_eq!(FIRST_SLOTS, batch.slots.len());
+        let sizes: Vec<_> = (0..5).map(|_| fill(&mut batch, &[&b"x"[..]; 100])).collect();
+        assert_eq!(vec![4, 8, 16, 32, 32], sizes);
+    }
+
+    #[test]
+    fn a_shared_part_of_a_run_is_that_part() {
+        let mut batch = RecvBatch::new();
+        fill(&mut batch, &[b"aabbc"]);
+        batch.slots[0].arrival.stride = 2;
+        assert_eq!(3, batch.len());
+        let parts: Vec<_> = batch.iter().map(|datagram| datagram.share()).collect();
+        assert_eq!(
+            [&b"aa"[..], b"bb", b"c"],
+            [&*parts[0], &*parts[1], &*parts[2]]
+        );
+        assert_eq!(1, batch.lending.get());
     }
 }

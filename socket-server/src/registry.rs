@@ -1,71 +1,105 @@
-//! Which sockets a server has, and which of them are ready.
+//! What a server serves, and which of it is ready.
 //!
 //! A poll names sockets by token. The token of a socket that is closed may be in a batch of events
 //! that is being handled, and its slot may have been given to another by then; so a token carries a
 //! generation besides the slot, and whoever comes with an old one finds nothing.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
-use mio::Token;
 use slab::Slab;
-
-use crate::udp::UdpCore;
 
 /// Half of a token is the slot, half the generation.
 const SLOT_BITS: u32 = usize::BITS / 2;
 const SLOT_MASK: usize = (1 << SLOT_BITS) - 1;
 
-/// Names a socket that is, or was, registered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Something with a handler: a socket, a signal, a name that is being resolved.
+pub(crate) trait Registered {
+    /// The server says what can be done now.
+    fn note(&self, news: News);
+
+    /// Calls the handler for what can be done. [Queued](Registry::push_ready) before.
+    fn dispatch(self: Rc<Self>);
+}
+
+/// What can be done with a socket now, as far as a server has found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct News {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+impl News {
+    pub(crate) const READABLE: Self = Self {
+        readable: true,
+        writable: false,
+    };
+    pub(crate) const WRITABLE: Self = Self {
+        readable: false,
+        writable: true,
+    };
+}
+
+/// Names what is, or was, registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     slot: usize,
     generation: usize,
 }
 
 impl Key {
-    pub(crate) fn token(self) -> Token {
-        Token(self.generation << SLOT_BITS | self.slot)
+    /// As a number, of which the server's own are [others](own_token).
+    pub(crate) const fn token(self) -> usize {
+        self.generation << SLOT_BITS | self.slot
     }
 
-    pub(crate) fn from_token(token: Token) -> Self {
+    pub(crate) const fn from_token(token: usize) -> Self {
         Self {
-            slot: token.0 & SLOT_MASK,
-            generation: token.0 >> SLOT_BITS,
+            slot: token & SLOT_MASK,
+            generation: token >> SLOT_BITS,
         }
     }
 }
 
-/// The sockets of a server.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets {
-    entries: Slab<(usize, Weak<UdpCore>)>,
+/// The number of something of the server's own: it has the generation that no socket has.
+pub(crate) const fn own_token(which: usize) -> usize {
+    SLOT_MASK << SLOT_BITS | which
+}
+
+/// What a server and its sockets share.
+pub(crate) type SharedRegistry = Rc<RefCell<Registry>>;
+
+/// The sockets of a server, and what else has a handler.
+#[derive(Default)]
+pub(crate) struct Registry {
+    entries: Slab<(usize, Option<Weak<dyn Registered>>)>,
     last_generation: usize,
     /// Those whose handlers are to be called, each at most once.
     ready: VecDeque<Key>,
 }
 
-impl Sockets {
-    /// Gives out a key. The socket follows with [`put`](Self::put).
+impl Registry {
+    /// Gives out a key. What it is for follows with [`put`](Self::put).
     pub(crate) fn reserve(&mut self) -> Key {
         // Skips the generation of the server's own tokens.
         self.last_generation = (self.last_generation + 1) % SLOT_MASK;
         let generation = self.last_generation;
-        let slot = self.entries.insert((generation, Weak::new()));
+        let slot = self.entries.insert((generation, None));
         Key { slot, generation }
     }
 
-    pub(crate) fn put(&mut self, key: Key, socket: &Rc<UdpCore>) {
+    pub(crate) fn put(&mut self, key: Key, registered: Weak<dyn Registered>) {
         if let Some((generation, entry)) = self.entries.get_mut(key.slot)
             && *generation == key.generation
         {
-            *entry = Rc::downgrade(socket);
+            *entry = Some(registered);
         }
     }
 
-    pub(crate) fn get(&self, key: Key) -> Option<Rc<UdpCore>> {
+    pub(crate) fn get(&self, key: Key) -> Option<Rc<dyn Registered>> {
         match self.entries.get(key.slot) {
-            Some((generation, entry)) if *generation == key.generation => entry.upgrade(),
+            Some((generation, Some(entry))) if *generation == key.generation => entry.upgrade(),
             _ => None,
         }
     }
@@ -84,18 +118,37 @@ impl Sockets {
         self.ready.push_back(key);
     }
 
-    pub(crate) fn pop_ready(&mut self) -> Option<Key> {
-        self.ready.pop_front()
+    /// Whether there is one to be dispatched. Forgets those in front that are gone.
+    pub(crate) fn has_ready(&mut self) -> bool {
+        while let Some(key) = self.ready.front() {
+            if self.get(*key).is_some() {
+                return true;
+            }
+            self.ready.pop_front();
+        }
+        false
     }
 
-    pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len()
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 }
 
-/// The generation that no socket has.
-pub(crate) const fn own_token(which: usize) -> Token {
-    Token(SLOT_MASK << SLOT_BITS | which)
+/// Calls the handlers of those that are ready now, each once, and not more than `limit`. Those that
+/// are ready still, or again, have queued up behind the others.
+pub(crate) fn dispatch_round(registry: &RefCell<Registry>, limit: usize) {
+    let round = registry.borrow().ready.len().min(limit);
+    for _ in 0..round {
+        let next = {
+            let mut registry = registry.borrow_mut();
+            let key = registry.ready.pop_front();
+            key.and_then(|key| registry.get(key))
+        };
+        if let Some(next) = next {
+            next.dispatch();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -104,30 +157,30 @@ mod tests {
 
     #[test]
     fn a_slot_used_again_has_another_token() {
-        let mut sockets = Sockets::default();
-        let old = sockets.reserve();
-        sockets.remove(old);
-        let new = sockets.reserve();
+        let mut registry = Registry::default();
+        let old = registry.reserve();
+        registry.remove(old);
+        let new = registry.reserve();
         assert_eq!(old.slot, new.slot);
         assert_ne!(old.token(), new.token());
         assert_eq!(new, Key::from_token(new.token()));
-        sockets.remove(old);
+        registry.remove(old);
         assert!(
-            sockets.entries.contains(new.slot),
+            registry.entries.contains(new.slot),
             "an old key must not remove a new socket"
         );
     }
 
     #[test]
     fn no_socket_has_a_token_of_the_servers_own() {
-        let mut sockets = Sockets {
+        let mut registry = Registry {
             last_generation: SLOT_MASK - 2,
-            ..Sockets::default()
+            ..Registry::default()
         };
         for _ in 0..4 {
-            let key = sockets.reserve();
-            assert_ne!(own_token(0).0 >> SLOT_BITS, key.generation);
-            sockets.remove(key);
+            let key = registry.reserve();
+            assert_ne!(own_token(0) >> SLOT_BITS, key.generation);
+            registry.remove(key);
         }
     }
 }

@@ -3,12 +3,9 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use quinn_udp::Transmit;
-
-use crate::ecn::Ecn;
+use crate::envelope::{Envelope, Transmit};
 
 /// The kernel takes no more in one call, however many datagrams.
 const MAX_RUN_BYTES: usize = 65_000;
@@ -30,17 +27,9 @@ pub struct SendBatch {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Header {
-    path: Path,
+    envelope: Envelope,
     start: usize,
     len: usize,
-}
-
-/// What datagrams that leave together have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Path {
-    destination: SocketAddr,
-    source_ip: Option<IpAddr>,
-    ecn: Option<Ecn>,
 }
 
 /// There is no room in the batch: the socket has been blocked for too long.
@@ -99,28 +88,15 @@ impl SendBatch {
     /// Adds a datagram. The data is copied. Allocates only while the batch grows beyond what it ever
     /// held.
     ///
-    /// `source_ip` chooses the address to send from, on a socket bound to the unspecified one.
-    ///
     /// # Errors
     ///
     /// The limit is reached; the batch is as it was.
-    pub fn push(
-        &mut self,
-        destination: SocketAddr,
-        source_ip: Option<IpAddr>,
-        ecn: Option<Ecn>,
-        data: &[u8],
-    ) -> Result<(), BatchFull> {
+    pub fn push(&mut self, envelope: impl Into<Envelope>, data: &[u8]) -> Result<(), BatchFull> {
         if self.memory.len() + data.len() > self.limit_bytes {
             return Err(BatchFull);
         }
-        let path = Path {
-            destination,
-            source_ip,
-            ecn,
-        };
         self.datagrams.push(Header {
-            path,
+            envelope: envelope.into(),
             start: self.memory.len(),
             len: data.len(),
         });
@@ -184,7 +160,7 @@ impl SendBatch {
         while let Some(header) = self.datagrams.get(end) {
             let fits = end - self.next < max_segments && bytes + header.len <= MAX_RUN_BYTES;
             // An empty datagram would be no segment.
-            let joins = header.path == first.path && (1..=first.len).contains(&header.len);
+            let joins = header.envelope == first.envelope && (1..=first.len).contains(&header.len);
             if !fits || !joins {
                 break;
             }
@@ -200,11 +176,9 @@ impl SendBatch {
     fn transmit(&self, run: Range<usize>) -> Transmit<'_> {
         let first = self.datagrams[run.start];
         Transmit {
-            destination: first.path.destination,
-            ecn: first.path.ecn.map(Into::into),
+            envelope: first.envelope,
             contents: &self.memory[first.start..][..self.bytes_of(run.clone())],
-            segment_size: (run.len() > 1).then_some(first.len),
-            src_ip: first.path.source_ip,
+            segment_bytes: (run.len() > 1).then_some(first.len),
         }
     }
 
@@ -229,21 +203,22 @@ mod tests {
     fn flushed(batch: &mut SendBatch, max_segments: usize) -> Vec<(u16, Option<usize>, usize)> {
         let mut handed = Vec::new();
         let report = batch.flush(max_segments, |transmit| {
-            let port = transmit.destination.port();
-            handed.push((port, transmit.segment_size, transmit.contents.len()));
+            let port = transmit.envelope.destination.port();
+            handed.push((port, transmit.segment_bytes, transmit.contents.len()));
             Ok(())
         });
         assert!(!report.blocked && report.failed == 0);
         handed
     }
 
+    fn to(port: u16) -> Envelope {
+        Envelope::to(([127, 0, 0, 1], port).into())
+    }
+
     fn batch(datagrams: &[(u16, usize)]) -> SendBatch {
         let mut batch = SendBatch::new();
         for (port, len) in datagrams {
-            let destination = ([127, 0, 0, 1], *port).into();
-            batch
-                .push(destination, None, None, &vec![*port as u8; *len])
-                .unwrap();
+            batch.push(to(*port), &vec![*port as u8; *len]).unwrap();
         }
         batch
     }
@@ -302,8 +277,7 @@ mod tests {
         });
         assert!(report.blocked);
         assert_eq!((1, 1, 2), (report.datagrams, report.bytes, some.len()));
-        some.push(([127, 0, 0, 1], 4).into(), None, None, &[4; 4])
-            .unwrap();
+        some.push(to(4), &[4; 4]).unwrap();
         let ports: Vec<_> = flushed(&mut some, 64)
             .iter()
             .map(|(port, ..)| *port)
@@ -314,7 +288,7 @@ mod tests {
     #[test]
     fn one_that_cannot_be_sent_does_not_stop_the_others() {
         let mut some = batch(&[(1, 1), (2, 2), (3, 3)]);
-        let report = some.flush(64, |transmit| match transmit.destination.port() {
+        let report = some.flush(64, |transmit| match transmit.envelope.destination.port() {
             2 => Err(io::ErrorKind::HostUnreachable.into()),
             _ => Ok(()),
         });
@@ -330,7 +304,7 @@ mod tests {
     fn a_run_that_cannot_be_segmented_is_sent_one_by_one() {
         let mut some = batch(&[(1, 10); 3]);
         let mut singles = 0;
-        let report = some.flush(64, |transmit| match transmit.segment_size {
+        let report = some.flush(64, |transmit| match transmit.segment_bytes {
             Some(_) => Err(io::ErrorKind::InvalidInput.into()),
             None => {
                 singles += 1;
@@ -343,9 +317,8 @@ mod tests {
     #[test]
     fn a_full_batch_says_so() {
         let mut small = SendBatch::new().with_limit_bytes(10);
-        let destination = ([127, 0, 0, 1], 1).into();
-        assert_eq!(Ok(()), small.push(destination, None, None, &[0; 10]));
-        assert_eq!(Err(BatchFull), small.push(destination, None, None, &[0; 1]));
+        assert_eq!(Ok(()), small.push(to(1), &[0; 10]));
+        assert_eq!(Err(BatchFull), small.push(to(1), &[0; 1]));
         assert_eq!(1, small.len());
     }
 }

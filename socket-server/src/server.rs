@@ -4,7 +4,13 @@ use std::fmt::Debug;
 use std::io;
 use std::time::Instant;
 
-use crate::udp::{UdpOptions, UdpSocket};
+use crate::resolution::{OnResolved, Resolution};
+use crate::signal::{Signal, SignalHandler};
+use crate::tcp::TcpSocket;
+use crate::tcp_listener::TcpListener;
+use crate::tcp_options::{ListenOptions, TcpOptions};
+use crate::udp::UdpSocket;
+use crate::udp_options::UdpOptions;
 use crate::wake::WakeHandle;
 
 /// How long a wait may last.
@@ -59,6 +65,12 @@ pub trait SocketServer: Debug {
     /// The means of ending a wait from another thread.
     fn wake_handle(&self) -> WakeHandle;
 
+    /// Whether a wait that serves sockets would find something to do at once, as far as can be told
+    /// without asking the operating system. For schedulers of virtual time.
+    fn has_ready_sockets(&self) -> bool {
+        false
+    }
+
     /// Opens a UDP socket that this server serves.
     ///
     /// libwebrtc: `CreateSocket(SOCK_DGRAM)` and `Bind`.
@@ -67,5 +79,68 @@ pub trait SocketServer: Debug {
     ///
     /// The operating system's; [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) if the server
     /// has no sockets.
-    fn bind_udp(&self, options: &UdpOptions) -> io::Result<UdpSocket>;
+    fn bind_udp(&self, options: &UdpOptions) -> io::Result<UdpSocket> {
+        let _ = options;
+        Err(no_sockets())
+    }
+
+    /// Makes a TCP socket that this server serves. It is not connected yet.
+    ///
+    /// libwebrtc: `CreateSocket(SOCK_STREAM)`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) if the server has no sockets.
+    fn tcp_socket(&self, options: &TcpOptions) -> io::Result<TcpSocket> {
+        let _ = options;
+        Err(no_sockets())
+    }
+
+    /// Opens a TCP listener that this server serves.
+    ///
+    /// libwebrtc: `CreateSocket(SOCK_STREAM)`, `Bind` and `Listen`.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) if the server
+    /// has no sockets.
+    fn listen_tcp(&self, options: &ListenOptions) -> io::Result<TcpListener> {
+        let _ = options;
+        Err(no_sockets())
+    }
+
+    /// Finds the addresses of a host, of both families, without blocking. `done` is called in a
+    /// wait, unless the [`Resolution`] has been dropped before.
+    ///
+    /// libwebrtc: `AsyncDnsResolver`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ResourceBusy`](io::ErrorKind::ResourceBusy) if too many names are being
+    /// resolved; [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) if the server cannot.
+    fn resolve(&self, host: &str, port: u16, done: OnResolved) -> io::Result<Resolution> {
+        let _ = (host, port, done);
+        Err(no_sockets())
+    }
+
+    /// Calls a handler, in a wait, when the process gets a signal, until the [`SignalHandler`] is
+    /// dropped. A signal that is raised many times before the handler is called counts as one, as
+    /// usual; one that is raised while it runs leads to another call. What the signal did before,
+    /// such as ending the process, it does no longer, also when the handler is dropped.
+    ///
+    /// libwebrtc: `SetPosixSignalHandler`, which it had until 2020.
+    ///
+    /// # Errors
+    ///
+    /// A signal that cannot be caught; [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) if the
+    /// server, or the system, has none.
+    fn on_signal(&self, signal: Signal, handler: Box<dyn FnMut()>) -> io::Result<SignalHandler> {
+        let _ = (signal, handler);
+        Err(no_sockets())
+    }
+}
+
+fn no_sockets() -> io::Error {
+    let message = "this socket server has nothing of the kind";
+    io::Error::new(io::ErrorKind::Unsupported, message)
 }

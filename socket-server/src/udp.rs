@@ -3,15 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::time::{Instant, SystemTime};
 
-use quinn_udp::{UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-
-use crate::physical::ServerCore;
-use crate::recv_batch::RecvBatch;
-use crate::registry::Key;
+use crate::arrival_clock::ArrivalClock;
+use crate::dscp::Dscp;
+use crate::ecn::Ecn;
+use crate::envelope::{Envelope, Transmit};
+use crate::firewall::{Direction, Firewall, Protocol};
+use crate::handler_slot::HandlerSlot;
+use crate::recv_batch::{Datagram, RecvBatch};
+use crate::registry::{Key, News, Registered, SharedRegistry};
 use crate::send_batch::{SendBatch, SendReport};
 
 /// What is called when a [`UdpSocket`] can be used.
@@ -29,47 +32,50 @@ pub trait UdpHandler {
     }
 }
 
-/// Options of a new UDP socket.
-#[derive(Debug, Clone)]
-#[must_use = "options do nothing by themselves"]
-pub struct UdpOptions {
-    address: SocketAddr,
-    recv_buffer_bytes: Option<usize>,
-    send_buffer_bytes: Option<usize>,
-    only_v6: bool,
+/// What a server does for a UDP socket.
+pub(crate) trait UdpIo {
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Receives into the batch. [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if there is
+    /// nothing.
+    fn recv(&self, batch: &mut RecvBatch) -> io::Result<Received>;
+
+    fn send(&self, transmit: &Transmit<'_>) -> io::Result<()>;
+
+    /// How many datagrams of a run one send takes.
+    fn max_gso_segments(&self) -> usize;
+
+    /// Asks to be told when there is room to send, or no longer.
+    fn watch_writable(&self, watch: bool) -> io::Result<()>;
+
+    fn option(&self, option: UdpOption) -> io::Result<usize>;
+
+    fn set_option(&self, option: UdpOption, value: usize) -> io::Result<()>;
+
+    /// How many datagrams were lost for want of room.
+    fn dropped(&self) -> u64;
+
+    /// When, by the monotonic clock, if that is known better than from the wall clock.
+    fn instant_of(&self, received_at: SystemTime) -> Option<Instant> {
+        let _ = received_at;
+        None
+    }
 }
 
-impl UdpOptions {
-    /// A socket bound to this address. Port 0 takes a free one.
-    pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            recv_buffer_bytes: None,
-            send_buffer_bytes: None,
-            only_v6: false,
-        }
-    }
+/// What a receive call has found out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    /// Nothing was left; news is given of what comes.
+    pub(crate) is_drained: bool,
+}
 
-    /// Room for datagrams that have arrived and are not read yet, in bytes. The operating system
-    /// may give less, or more; [`UdpSocket::recv_buffer_bytes`] tells.
-    pub fn recv_buffer_bytes(mut self, bytes: usize) -> Self {
-        self.recv_buffer_bytes = Some(bytes);
-        self
-    }
-
-    /// Room for datagrams that wait to be sent, in bytes. The operating system may give less, or
-    /// more; [`UdpSocket::send_buffer_bytes`] tells.
-    pub fn send_buffer_bytes(mut self, bytes: usize) -> Self {
-        self.send_buffer_bytes = Some(bytes);
-        self
-    }
-
-    /// An IPv6 socket does not take part in IPv4. By default one that is bound to the unspecified
-    /// address does, with IPv4 addresses in their IPv6-mapped form.
-    pub fn only_v6(mut self, only_v6: bool) -> Self {
-        self.only_v6 = only_v6;
-        self
-    }
+/// Options that servers keep. Bytes, or zero and one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UdpOption {
+    RecvBuffer,
+    SendBuffer,
+    DontFragment,
+    OnlyV6,
 }
 
 /// A UDP socket, served by the [`SocketServer`](crate::SocketServer) that opened it.
@@ -90,59 +96,83 @@ pub struct UdpSocket {
 }
 
 /// A socket, as its server and the handles to it share it.
-pub(crate) struct UdpCore {
-    server: Rc<ServerCore>,
+struct UdpCore {
+    registry: SharedRegistry,
     key: Key,
-    io: RefCell<mio::net::UdpSocket>,
-    state: UdpSocketState,
+    io: Box<dyn UdpIo>,
     local: SocketAddr,
-    handler: RefCell<Option<Box<dyn UdpHandler>>>,
-    /// Counts the changes of the handler, so that one that replaced itself is not put back.
-    handler_changes: Cell<u64>,
+    handler: HandlerSlot<dyn UdpHandler>,
     readable: Cell<bool>,
     writable: Cell<bool>,
     /// A send said that it would block, and the handler is to hear when that is over.
     blocked: Cell<bool>,
     /// Whether it is in the server's list of those to be called.
     queued: Cell<bool>,
+    dispatching: Cell<bool>,
+    ecn: Cell<Option<Ecn>>,
+    dscp: Cell<Dscp>,
+    arrival_clock: ArrivalClock,
+    firewall: RefCell<Option<Rc<Firewall>>>,
+    /// For those who receive datagrams one by one.
+    singles: RefCell<Option<Singles>>,
+}
+
+/// What one receive call has brought for those who take one at a time.
+struct Singles {
+    batch: RecvBatch,
+    taken: usize,
+}
+
+/// A datagram received by [`UdpSocket::recv_from`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedDatagram {
+    /// How many bytes were written to the buffer.
+    pub len: usize,
+    /// How long the datagram was. If it is more than `len`, the buffer was too short, and the rest
+    /// is lost.
+    pub datagram_len: usize,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// The address of this machine that it came to, if the system tells.
+    pub local_ip: Option<IpAddr>,
+    /// The mark that the network may have put on it.
+    pub ecn: Option<Ecn>,
 }
 
 impl UdpSocket {
-    pub(crate) fn bind(server: Rc<ServerCore>, options: &UdpOptions) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(options.address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )?;
-        socket.set_nonblocking(true)?;
-        if options.address.is_ipv6() {
-            socket.set_only_v6(options.only_v6)?;
-        }
-        if let Some(bytes) = options.recv_buffer_bytes {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = options.send_buffer_bytes {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        socket.bind(&options.address.into())?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        let mut io = mio::net::UdpSocket::from_std(socket.into());
-        let local = io.local_addr()?;
-        let key = server.register(&mut io)?;
+    /// A socket of a server: `open` is given the key under which it will be registered.
+    pub(crate) fn open(
+        registry: SharedRegistry,
+        open: impl FnOnce(Key) -> io::Result<Box<dyn UdpIo>>,
+    ) -> io::Result<Self> {
+        let key = registry.borrow_mut().reserve();
+        let io = match open(key) {
+            Ok(io) => io,
+            Err(error) => {
+                registry.borrow_mut().remove(key);
+                return Err(error);
+            }
+        };
         let core = Rc::new(UdpCore {
-            server,
+            local: io.local_addr(),
+            io,
             key,
-            io: RefCell::new(io),
-            state,
-            local,
-            handler: RefCell::default(),
-            handler_changes: Cell::default(),
+            handler: HandlerSlot::default(),
             readable: Cell::default(),
             writable: Cell::default(),
             blocked: Cell::default(),
             queued: Cell::default(),
+            dispatching: Cell::default(),
+            ecn: Cell::default(),
+            dscp: Cell::default(),
+            arrival_clock: ArrivalClock::default(),
+            firewall: RefCell::default(),
+            singles: RefCell::default(),
+            registry,
         });
-        core.server.sockets().borrow_mut().put(key, &core);
+        let registered: Weak<UdpCore> = Rc::downgrade(&core);
+        core.registry.borrow_mut().put(key, registered);
         Ok(Self { core })
     }
 
@@ -154,31 +184,95 @@ impl UdpSocket {
     /// Sets what is called when the socket can be used, in place of what was before. If it can be
     /// used already, that is in the next wait.
     pub fn set_handler(&self, handler: impl UdpHandler + 'static) {
-        self.core.change_handler(Some(Box::new(handler)));
+        self.core.handler.change(Some(Box::new(handler)));
         self.core.queue_if_ready();
     }
 
     /// From here on nothing is called. What arrives is kept for the next handler.
     pub fn clear_handler(&self) {
-        self.core.change_handler(None);
+        self.core.handler.change(None);
     }
 
     /// Reads as many datagrams as one system call gives, in place of what the batch held before.
-    /// Returns their number.
+    /// Returns their number; 0 if a [firewall](crate::FirewallSocketServer) turned all of them away.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if there are none: the handler is called
     /// when there are. Others concern something sent earlier; the socket goes on.
     pub fn recv(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        let io = self.core.io.borrow();
-        let received = io.try_io(|| batch.fill(&self.core.state, UdpSockRef::from(&*io)));
-        if let Err(error) = &received
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            self.core.readable.set(false);
+        let core = &self.core;
+        // The call before has emptied the socket. What came meanwhile has been announced, and the
+        // handler is called for it.
+        if core.dispatching.get() && !core.readable.get() {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        received
+        match core.io.recv(batch) {
+            Ok(received) => core.readable.set(!received.is_drained),
+            Err(error) => {
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    core.readable.set(false);
+                }
+                return Err(error);
+            }
+        }
+        core.arrival_clock.forget_comparison();
+        if let Some(firewall) = &*core.firewall.borrow() {
+            batch.filter(|arrival| {
+                let local_ip = arrival.local_ip.unwrap_or(core.local.ip());
+                let local = SocketAddr::new(local_ip, core.local.port());
+                firewall.allows(Protocol::Udp, Direction::In, arrival.source, local)
+            });
+        }
+        Ok(batch.len())
+    }
+
+    /// Reads one datagram. [`recv`](Self::recv) costs less where many arrive.
+    ///
+    /// libwebrtc: `Socket::RecvFrom`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`recv`](Self::recv). A buffer that is too short is no error; see
+    /// [`ReceivedDatagram::datagram_len`].
+    pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<ReceivedDatagram> {
+        let mut singles = self.core.singles.borrow_mut();
+        let singles = singles.get_or_insert_with(|| Singles {
+            batch: RecvBatch::single(),
+            taken: 0,
+        });
+        loop {
+            if let Some(datagram) = singles.batch.iter().nth(singles.taken) {
+                singles.taken += 1;
+                let len = datagram.data.len().min(buffer.len());
+                buffer[..len].copy_from_slice(&datagram.data[..len]);
+                return Ok(ReceivedDatagram {
+                    len,
+                    datagram_len: datagram.data.len(),
+                    source: datagram.source,
+                    local_ip: datagram.local_ip,
+                    ecn: datagram.ecn,
+                });
+            }
+            singles.taken = 0;
+            self.recv(&mut singles.batch)
+                .inspect_err(|_| singles.batch.clear())?;
+            if singles.batch.len() > 1 {
+                // The others wait here, not in the kernel.
+                self.core.readable.set(true);
+            }
+        }
+    }
+
+    /// When a datagram of the latest [`recv`](Self::recv) arrived, by the monotonic clock, if the
+    /// system tells. Never earlier than what was told for the one before, and never in the future,
+    /// whatever happens to the wall clock.
+    ///
+    /// libwebrtc: `ReceivedIpPacket::arrival_time`.
+    pub fn arrived_at(&self, datagram: &Datagram<'_>) -> Option<Instant> {
+        let received_at = datagram.received_at?;
+        let exact = self.core.io.instant_of(received_at);
+        Some(exact.unwrap_or_else(|| self.core.arrival_clock.instant_of(received_at)))
     }
 
     /// Sends one datagram.
@@ -188,15 +282,13 @@ impl UdpSocket {
     /// [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if there is no room: it was not sent,
     /// and the handler is called when there is. A datagram that is too long, or cannot be routed, is
     /// an error of its own, and leaves the socket as it was.
-    pub fn send_to(&self, destination: SocketAddr, data: &[u8]) -> io::Result<()> {
-        let transmit = quinn_udp::Transmit {
-            destination,
-            ecn: None,
+    pub fn send_to(&self, to: impl Into<Envelope>, data: &[u8]) -> io::Result<()> {
+        let transmit = Transmit {
+            envelope: to.into(),
             contents: data,
-            segment_size: None,
-            src_ip: None,
+            segment_bytes: None,
         };
-        let sent = self.try_send(&transmit);
+        let sent = self.try_send(transmit);
         if let Err(error) = &sent
             && error.kind() == io::ErrorKind::WouldBlock
         {
@@ -210,7 +302,7 @@ impl UdpSocket {
     /// What there is no room for stays in the batch, and the handler is called when there is room.
     /// What cannot be sent for another reason is dropped and counted; it does not stop the others.
     pub fn send_batch(&self, batch: &mut SendBatch) -> SendReport {
-        let mut report = batch.flush(self.max_gso_segments(), |transmit| self.try_send(transmit));
+        let mut report = batch.flush(self.max_gso_segments(), |transmit| self.try_send(*transmit));
         if report.blocked
             && let Err(error) = self.core.watch_writable()
         {
@@ -222,17 +314,57 @@ impl UdpSocket {
     /// How many datagrams of one size to one destination leave in one system call at most. 1 where
     /// the kernel cannot do it.
     pub fn max_gso_segments(&self) -> usize {
-        self.core.state.max_gso_segments()
+        self.core.io.max_gso_segments()
     }
 
+    /// How many datagrams this socket has lost because nobody read them in time, as far as the
+    /// system tells, and as of the latest datagram that was read.
+    pub fn dropped_datagrams(&self) -> u64 {
+        self.core.io.dropped()
+    }
+
+    pub(crate) fn set_firewall(&self, firewall: Rc<Firewall>) {
+        *self.core.firewall.borrow_mut() = Some(firewall);
+    }
+
+    fn try_send(&self, mut transmit: Transmit<'_>) -> io::Result<()> {
+        let core = &self.core;
+        let envelope = &mut transmit.envelope;
+        envelope.ecn = envelope.ecn.or(core.ecn.get());
+        envelope.dscp = envelope.dscp.or(Some(core.dscp.get()));
+        if let Some(firewall) = &*core.firewall.borrow() {
+            let to = envelope.destination;
+            if !firewall.allows(Protocol::Udp, Direction::Out, core.local, to) {
+                // Lost on its way, as far as the sender can tell.
+                return Ok(());
+            }
+        }
+        core.io.send(&transmit)
+    }
+}
+
+/// Options. What a system lacks is [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported), or its
+/// own error.
+///
+/// libwebrtc: `Socket::GetOption` and `SetOption`.
+impl UdpSocket {
     /// How much room there is for datagrams that have arrived, in bytes. Linux gives, and counts,
     /// twice of what it was asked for.
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// The operating system's, here and below.
     pub fn recv_buffer_bytes(&self) -> io::Result<usize> {
-        SockRef::from(&*self.core.io.borrow()).recv_buffer_size()
+        self.core.io.option(UdpOption::RecvBuffer)
+    }
+
+    /// See [`UdpOptions::recv_buffer_bytes`](crate::UdpOptions::recv_buffer_bytes).
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn set_recv_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        self.core.io.set_option(UdpOption::RecvBuffer, bytes)
     }
 
     /// How much room there is for datagrams to be sent, in bytes. Linux gives, and counts, twice of
@@ -242,12 +374,74 @@ impl UdpSocket {
     ///
     /// The operating system's.
     pub fn send_buffer_bytes(&self) -> io::Result<usize> {
-        SockRef::from(&*self.core.io.borrow()).send_buffer_size()
+        self.core.io.option(UdpOption::SendBuffer)
     }
 
-    fn try_send(&self, transmit: &quinn_udp::Transmit<'_>) -> io::Result<()> {
-        let io = self.core.io.borrow();
-        io.try_io(|| self.core.state.try_send(UdpSockRef::from(&*io), transmit))
+    /// See [`UdpOptions::send_buffer_bytes`](crate::UdpOptions::send_buffer_bytes).
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        self.core.io.set_option(UdpOption::SendBuffer, bytes)
+    }
+
+    /// Whether datagrams that are too long for a link on their way are lost, and not cut up. So by
+    /// default: media stacks and path-MTU discovery want to know.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn dont_fragment(&self) -> io::Result<bool> {
+        Ok(self.core.io.option(UdpOption::DontFragment)? != 0)
+    }
+
+    /// See [`dont_fragment`](Self::dont_fragment).
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn set_dont_fragment(&self, dont: bool) -> io::Result<()> {
+        self.core
+            .io
+            .set_option(UdpOption::DontFragment, dont.into())
+    }
+
+    /// Whether an IPv6 socket keeps out of IPv4; an error on an IPv4 socket.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn only_v6(&self) -> io::Result<bool> {
+        Ok(self.core.io.option(UdpOption::OnlyV6)? != 0)
+    }
+
+    /// The mark of datagrams whose [`Envelope`] has none.
+    pub fn ecn(&self) -> Option<Ecn> {
+        self.core.ecn.get()
+    }
+
+    /// Marks all datagrams from here on whose [`Envelope`] says nothing else.
+    pub fn set_ecn(&self, ecn: Option<Ecn>) {
+        self.core.ecn.set(ecn);
+    }
+
+    /// The code point of datagrams whose [`Envelope`] has none.
+    pub fn dscp(&self) -> Dscp {
+        self.core.dscp.get()
+    }
+
+    /// Marks all datagrams from here on whose [`Envelope`] says nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported) where it cannot be done.
+    pub fn set_dscp(&self, dscp: Dscp) -> io::Result<()> {
+        if cfg!(not(target_os = "linux")) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.core.dscp.set(dscp);
+        Ok(())
     }
 }
 
@@ -260,115 +454,82 @@ impl fmt::Debug for UdpSocket {
 }
 
 impl UdpCore {
-    /// The kernel says what can be done now.
-    pub(crate) fn note(&self, readable: bool, writable: bool) {
-        if readable {
-            self.readable.set(true);
-        }
-        if writable && self.blocked.get() {
-            self.writable.set(true);
-        }
-        self.queue_if_ready();
-    }
-
     fn queue_if_ready(&self) {
         let is_ready = self.readable.get() || self.writable.get();
         // Without a handler there is nobody to call; setting one comes back here.
-        if is_ready && self.handler.borrow().is_some() && !self.queued.replace(true) {
-            self.server.sockets().borrow_mut().push_ready(self.key);
+        if is_ready && self.handler.is_set() && !self.queued.replace(true) {
+            self.registry.borrow_mut().push_ready(self.key);
         }
     }
 
-    /// Calls the handler for what can be done.
-    pub(crate) fn dispatch(self: Rc<Self>) {
-        self.queued.set(false);
-        let Some(handler) = self.handler.borrow_mut().take() else {
-            return;
-        };
-        let socket = UdpSocket { core: self.clone() };
-        let mut borrowed = BorrowedHandler {
-            changes: self.handler_changes.get(),
-            core: &self,
-            handler: Some(handler),
-        };
-        if self.writable.replace(false)
-            && let Some(handler) = &mut borrowed.handler
-        {
-            self.stop_watching_writable();
-            handler.on_writable(&socket);
-        }
-        if self.readable.get()
-            && borrowed.is_current()
-            && let Some(handler) = &mut borrowed.handler
-        {
-            handler.on_readable(&socket);
-        }
-        drop(borrowed);
-        self.queue_if_ready();
-    }
-
-    fn change_handler(&self, handler: Option<Box<dyn UdpHandler>>) {
-        self.handler_changes.set(self.handler_changes.get() + 1);
-        let old = self.handler.replace(handler);
-        // Its drop code may use the socket.
-        drop(old);
-    }
-
-    /// Asks the kernel to tell when there is room. Only then: told of room all the time, the poll
-    /// would end with every datagram that leaves.
+    /// Asks to be told when there is room. Only then: told of room all the time, the poll would end
+    /// with every datagram that leaves.
     fn watch_writable(&self) -> io::Result<()> {
         if self.blocked.replace(true) {
             return Ok(());
         }
-        let watched = self
-            .server
-            .watch_writable(&mut self.io.borrow_mut(), self.key, true);
+        let watched = self.io.watch_writable(true);
         self.blocked.set(watched.is_ok());
         watched
     }
 
     fn stop_watching_writable(&self) {
         self.blocked.set(false);
-        // If it fails, needless events come, and find nothing blocked.
-        let _ = self
-            .server
-            .watch_writable(&mut self.io.borrow_mut(), self.key, false);
+        // If it fails, needless news comes, and finds nothing blocked.
+        let _ = self.io.watch_writable(false);
+    }
+}
+
+impl Registered for UdpCore {
+    fn note(&self, news: News) {
+        if news.readable {
+            self.readable.set(true);
+        }
+        if news.writable && self.blocked.get() {
+            self.writable.set(true);
+        }
+        self.queue_if_ready();
+    }
+
+    fn dispatch(self: Rc<Self>) {
+        self.queued.set(false);
+        let Some(mut handler) = self.handler.take() else {
+            return;
+        };
+        let socket = UdpSocket { core: self.clone() };
+        let dispatching = Dispatching::begin(&self.dispatching);
+        if self.writable.replace(false) {
+            self.stop_watching_writable();
+            handler.call(|handler| handler.on_writable(&socket));
+        }
+        if self.readable.get() {
+            handler.call(|handler| handler.on_readable(&socket));
+        }
+        drop(dispatching);
+        drop(handler);
+        self.queue_if_ready();
+    }
+}
+
+/// Marks a socket whose handler runs, also if it panics out of that.
+struct Dispatching<'a>(&'a Cell<bool>);
+
+impl<'a> Dispatching<'a> {
+    fn begin(flag: &'a Cell<bool>) -> Self {
+        flag.set(true);
+        Self(flag)
+    }
+}
+
+impl Drop for Dispatching<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
 impl Drop for UdpCore {
     fn drop(&mut self) {
-        self.server.deregister(self.io.get_mut(), self.key);
-    }
-}
-
-impl fmt::Debug for UdpCore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpCore")
-            .field("local", &self.local)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A handler taken out while it runs, and put back afterwards, also if it panics; unless it has been
-/// replaced or cleared meanwhile.
-struct BorrowedHandler<'a> {
-    core: &'a UdpCore,
-    changes: u64,
-    handler: Option<Box<dyn UdpHandler>>,
-}
-
-impl BorrowedHandler<'_> {
-    fn is_current(&self) -> bool {
-        self.core.handler_changes.get() == self.changes
-    }
-}
-
-impl Drop for BorrowedHandler<'_> {
-    fn drop(&mut self) {
-        if self.is_current() {
-            self.core.handler.replace(self.handler.take());
-        }
+        self.registry.borrow_mut().remove(self.key);
     }
 }
 
@@ -377,7 +538,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::{MaxWait, PhysicalSocketServer, ProcessIo, SocketServer};
+    use crate::{MaxWait, PhysicalSocketServer, ProcessIo, SocketServer, UdpOptions};
 
     /// Notes when it is told of room.
     struct Writer(Rc<Cell<usize>>);

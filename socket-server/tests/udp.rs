@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use socket_server::{
-    Ecn, MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SendBatch, SocketServer, UdpHandler,
-    UdpOptions, UdpSocket,
+    Ecn, Envelope, MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SendBatch, SocketServer,
+    UdpHandler, UdpOptions, UdpSocket,
 };
 
 const LOCALHOSTS: [IpAddr; 2] = [
@@ -100,8 +100,8 @@ fn what_is_too_long_is_an_error_and_the_socket_goes_on() {
     let to = peer.local_addr().unwrap();
     assert!(socket.send_to(to, &vec![0; 65_508]).is_err());
     let mut batch = SendBatch::new();
-    batch.push(to, None, None, &vec![0; 65_508]).unwrap();
-    batch.push(to, None, None, b"after").unwrap();
+    batch.push(to, &vec![0; 65_508]).unwrap();
+    batch.push(to, b"after").unwrap();
     let report = socket.send_batch(&mut batch);
     assert_eq!((1, 1), (report.failed, report.datagrams));
     assert!(report.last_error.is_some());
@@ -121,9 +121,7 @@ fn a_batch_arrives_as_the_datagrams_it_is_made_of_in_order() {
         for n in 0..500_usize {
             let size = if n % 50 < 40 { 1000 } else { (n * 7) % 50 };
             let data = vec![n as u8; size];
-            batch
-                .push(receiver.local_addr(), None, None, &data)
-                .unwrap();
+            batch.push(receiver.local_addr(), &data).unwrap();
             expected.push(data);
             if n % 100 == 99 {
                 // Less at a time than the receive buffer holds.
@@ -386,7 +384,7 @@ fn marks_addresses_and_times_come_along() {
         let to = SocketAddr::new(ip, socket.local_addr().port());
         let mut batch = SendBatch::new();
         for ecn in [None, Some(Ecn::Ect0), Some(Ecn::Ect1), Some(Ecn::Ce)] {
-            batch.push(to, None, ecn, b"marked").unwrap();
+            batch.push(Envelope::to(to).ecn(ecn), b"marked").unwrap();
         }
         assert_eq!(4, sender.send_batch(&mut batch).datagrams);
         let seen = Rc::new(RefCell::new(Vec::new()));
@@ -424,7 +422,10 @@ fn an_answer_can_come_from_the_address_that_was_asked() {
     let asked = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     let mut batch = SendBatch::new();
     batch
-        .push(peer.local_addr().unwrap(), Some(asked), None, b"x")
+        .push(
+            Envelope::to(peer.local_addr().unwrap()).from_ip(asked),
+            b"x",
+        )
         .unwrap();
     assert_eq!(1, socket.send_batch(&mut batch).datagrams);
     let (_, source) = peer.recv_from(&mut [0; 10]).unwrap();

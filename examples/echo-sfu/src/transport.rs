@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rtc_thread::DelayedTask;
-use socket_server::SendBatch;
+use socket_server::{Envelope, SendBatch};
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::config::DtlsCert;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Pt};
@@ -464,7 +464,7 @@ impl WebRtcTransport {
                     let contents = &transmit.contents;
                     if outbox
                         .datagrams
-                        .push(destination, source_ip, None, contents)
+                        .push(Envelope::to(destination).from_ip(source_ip), contents)
                         .is_err()
                     {
                         outbox.datagrams_dropped += 1;
