@@ -1,9 +1,9 @@
 //! Where the time comes from.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use socket_server::VirtualTime;
 
 use crate::current;
 
@@ -21,13 +21,7 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    Simulated(Arc<SimulatedTime>),
-}
-
-/// Virtual time: moves when it is told to.
-pub(crate) struct SimulatedTime {
-    start: Instant,
-    elapsed_nanos: AtomicU64,
+    Simulated(VirtualTime),
 }
 
 impl Clock {
@@ -36,12 +30,8 @@ impl Clock {
         Self::default()
     }
 
-    pub(crate) fn simulated() -> (Self, Arc<SimulatedTime>) {
-        let time = Arc::new(SimulatedTime {
-            start: Instant::now(),
-            elapsed_nanos: AtomicU64::new(0),
-        });
-        (Self(Source::Simulated(time.clone())), time)
+    pub(crate) fn simulated(time: VirtualTime) -> Self {
+        Self(Source::Simulated(time))
     }
 
     /// The present moment. Never goes back.
@@ -55,23 +45,6 @@ impl Clock {
     /// Whether time is virtual.
     pub fn is_simulated(&self) -> bool {
         matches!(self.0, Source::Simulated(_))
-    }
-}
-
-impl SimulatedTime {
-    pub(crate) fn now(&self) -> Instant {
-        self.start + self.elapsed()
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        Duration::from_nanos(self.elapsed_nanos.load(Ordering::Relaxed))
-    }
-
-    /// Moves on to a moment; stays where it is if that has passed.
-    pub(crate) fn advance_to(&self, moment: Instant) {
-        let elapsed = moment.saturating_duration_since(self.start).as_nanos();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        self.elapsed_nanos.fetch_max(elapsed, Ordering::Relaxed);
     }
 }
 

@@ -72,6 +72,10 @@ impl Context {
         &self.handle
     }
 
+    pub(crate) fn server(&self) -> &Rc<dyn SocketServer> {
+        &self.server
+    }
+
     pub(crate) fn insert_object(&self, key: u64, object: Rc<dyn Any>) {
         self.objects.borrow_mut().insert(key, object);
     }

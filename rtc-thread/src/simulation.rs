@@ -11,12 +11,11 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket_server::SocketServer;
+use socket_server::{MaxWait, ProcessIo, SocketServer, VirtualHost, VirtualNetwork, VirtualTime};
 
-use crate::clock::{Clock, SimulatedTime};
+use crate::clock::Clock;
 use crate::current::{Context, CurrentScope};
 use crate::delayed::due_after;
 use crate::error::{JoinError, SpawnError, ThreadPanic, WaitCycle, panic_message};
@@ -64,9 +63,12 @@ pub struct Simulation {
 
 struct Inner {
     clock: Clock,
-    time: Arc<SimulatedTime>,
+    time: VirtualTime,
     threads: RefCell<Vec<Rc<SimulatedThread>>>,
+    networks: RefCell<Vec<VirtualNetwork>>,
     chooser: RefCell<Chooser>,
+    /// Where the seed can be given from outside.
+    variable: RefCell<Option<String>>,
     steps: Cell<u64>,
 }
 
@@ -165,7 +167,9 @@ impl Simulation {
                 since_epoch.as_nanos() as u64
             }
         };
-        Self::new(seed)
+        let simulation = Self::new(seed);
+        *simulation.inner.variable.borrow_mut() = Some(variable.to_owned());
+        simulation
     }
 
     /// A simulation that makes these choices, as printed by a run that failed.
@@ -181,12 +185,14 @@ impl Simulation {
     }
 
     fn with(chooser: Chooser) -> Self {
-        let (clock, time) = Clock::simulated();
+        let time = VirtualTime::new();
         let inner = Rc::new(Inner {
-            clock,
+            clock: Clock::simulated(time.clone()),
             time,
             threads: RefCell::default(),
+            networks: RefCell::default(),
             chooser: RefCell::new(chooser),
+            variable: RefCell::default(),
             steps: Cell::new(0),
         });
         CURRENT.with_borrow_mut(|current| {
@@ -241,6 +247,32 @@ impl Simulation {
         Builder::default().name(name).simulate(self)
     }
 
+    /// Adds a thread whose sockets are those of a virtual host. A host can have several.
+    ///
+    /// # Errors
+    ///
+    /// A name with a zero byte in it.
+    pub fn thread_on(&self, host: &VirtualHost, name: &str) -> Result<Thread, SpawnError> {
+        Builder::default()
+            .name(name)
+            .simulate_with(self, host.server())
+    }
+
+    /// Adds a network, in the simulation's time, and with its seed: hosts, links, NATs. What happens
+    /// in it are steps of the simulation: packets move when their time has come, and handlers of
+    /// sockets run as their threads' tasks do, in the order that is chosen.
+    ///
+    /// Where choices are [given](Self::replay) or [explored](Self::explore), chance in the network
+    /// is the same in every run.
+    pub fn network(&self) -> VirtualNetwork {
+        let mut networks = self.inner.networks.borrow_mut();
+        let number = networks.len() as u64;
+        let seed = self.seed().unwrap_or(0).wrapping_add(number);
+        let network = VirtualNetwork::in_time(self.inner.time.clone(), seed);
+        networks.push(network.clone());
+        network
+    }
+
     pub(crate) fn add(
         &self,
         handle: ThreadHandle,
@@ -274,7 +306,7 @@ impl Simulation {
         }
     }
 
-    /// How many tasks have been run.
+    /// How many tasks and handlers of sockets have been run.
     pub fn steps(&self) -> u64 {
         self.inner.steps.get()
     }
@@ -335,7 +367,15 @@ impl Drop for Simulation {
     fn drop(&mut self) {
         if std::thread::panicking() {
             match &*self.inner.chooser.borrow() {
-                Chooser::Random { seed, .. } => eprintln!("replay with Simulation::new({seed})"),
+                Chooser::Random { seed, .. } => match &*self.inner.variable.borrow() {
+                    Some(variable) => {
+                        // Tests run on threads that have their names.
+                        let test = std::thread::current();
+                        let test = test.name().unwrap_or_default();
+                        eprintln!("replay with: {variable}={seed} cargo test {test}");
+                    }
+                    None => eprintln!("replay with Simulation::new({seed})"),
+                },
                 Chooser::Given { made, .. } => {
                     let choices: Vec<_> = made.iter().map(|choice| choice.chosen).collect();
                     eprintln!("replay with Simulation::replay(&{choices:?})");
@@ -385,18 +425,25 @@ impl Inner {
         }
     }
 
-    /// Runs one task of one of the threads that can go on. Says whether there was one.
+    /// Runs one task, or serves one socket, of one of the threads that can go on. Says whether there
+    /// was one.
     fn step(&self, only: Option<&Rc<SimulatedThread>>) -> bool {
+        let networks = self.networks.borrow().len();
+        for number in 0..networks {
+            // Not borrowed while it runs: an observer may add another one.
+            let network = self.networks.borrow()[number].clone();
+            network.run_due();
+        }
         let now = self.time.now();
-        let thread = match only {
-            Some(only) => only.can_go_on(now).then(|| only.clone()),
+        let next = match only {
+            Some(only) => only.has_task(now).then(|| (only.clone(), Step::Task)),
             None => self.choose(now),
         };
-        let Some(thread) = thread else {
+        let Some((thread, step)) = next else {
             return false;
         };
         self.steps.set(self.steps.get() + 1);
-        thread.step(now);
+        thread.step(now, step);
         if thread.has_ended.get() {
             let mut threads = self.threads.borrow_mut();
             // Kept while anyone may want to know how it ended: its owner, by joining it.
@@ -407,15 +454,23 @@ impl Inner {
         true
     }
 
-    fn choose(&self, now: Instant) -> Option<Rc<SimulatedThread>> {
+    fn choose(&self, now: Instant) -> Option<(Rc<SimulatedThread>, Step)> {
         let threads = self.threads.borrow();
-        let can_go_on = || threads.iter().filter(|thread| thread.can_go_on(now));
-        let options = can_go_on().count();
+        // A thread that has both to do is there twice: real ones take turns in either order.
+        let steps = || {
+            threads.iter().flat_map(|thread| {
+                let task = thread.has_task(now).then_some((thread, Step::Task));
+                let socket = thread.has_socket().then_some((thread, Step::Socket));
+                task.into_iter().chain(socket)
+            })
+        };
+        let options = steps().count();
         if options == 0 {
             return None;
         }
         let chosen = self.chooser.borrow_mut().choose(options);
-        can_go_on().nth(chosen).cloned()
+        let (thread, step) = steps().nth(chosen)?;
+        Some((thread.clone(), step))
     }
 
     fn run(&self, deadline: Option<Instant>, is_done: &mut dyn FnMut() -> bool) -> Outcome {
@@ -428,9 +483,11 @@ impl Inner {
             }
             let threads = self.threads.borrow();
             let sleeping = threads.iter().filter(|thread| !thread.is_busy.get());
-            let next = sleeping
-                .filter_map(|thread| thread.handle.inbox().wake_at())
-                .min();
+            let wake_ups = sleeping.filter_map(|thread| thread.handle.inbox().wake_at());
+            let networks = self.networks.borrow();
+            let events = networks.iter().filter_map(VirtualNetwork::next_event);
+            let next = wake_ups.chain(events).min();
+            drop(networks);
             match (next, deadline) {
                 (Some(next), Some(deadline)) if next > deadline => {
                     self.time.advance_to(deadline);
@@ -458,29 +515,53 @@ impl Inner {
     }
 }
 
+/// What a thread can do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Task,
+    Socket,
+}
+
 impl SimulatedThread {
-    fn can_go_on(&self, now: Instant) -> bool {
+    fn has_socket(&self) -> bool {
+        let can = !self.is_busy.get() && !self.has_ended.get();
+        can && self.context.server().has_ready_sockets()
+    }
+
+    fn has_task(&self, now: Instant) -> bool {
         !self.is_busy.get()
             && !self.has_ended.get()
             && (self.handle.is_quitting() || self.handle.inbox().is_ready(now))
     }
 
-    fn step(&self, now: Instant) {
-        let Some(task) = self.handle.inbox().take_one(now) else {
-            // Or somebody has taken the only one back.
-            if self.handle.is_quitting() {
-                self.end();
-            }
-            return;
-        };
+    fn step(&self, now: Instant, step: Step) {
+        match step {
+            Step::Socket => self.run(|| {
+                let served = self.context.server().wait(MaxWait::Poll, ProcessIo::Yes);
+                if let Err(error) = served {
+                    tracing::error!(thread = self.handle.name(), %error, "waiting failed");
+                }
+            }),
+            Step::Task => match self.handle.inbox().take_one(now) {
+                Some(task) => {
+                    self.run(|| task.run());
+                    self.handle.counters().tasks.add(1);
+                }
+                // Or somebody has taken the only one back.
+                None if self.handle.is_quitting() => self.end(),
+                None => {}
+            },
+        }
+    }
+
+    fn run(&self, work: impl FnOnce()) {
         self.is_busy.set(true);
         let set_aside = SetAside::all();
         let scope = CurrentScope::enter_context(self.context.clone());
-        let outcome = catch_unwind(AssertUnwindSafe(|| task.run()));
+        let outcome = catch_unwind(AssertUnwindSafe(work));
         drop(scope);
         drop(set_aside);
         self.is_busy.set(false);
-        self.handle.counters().tasks.add(1);
         let Err(payload) = outcome else {
             return;
         };

@@ -355,9 +355,34 @@ impl Builder {
     /// # Errors
     ///
     /// The socket server could not be made.
-    pub fn simulate(self, simulation: &Simulation) -> Result<Thread, SpawnError> {
+    pub fn simulate(mut self, simulation: &Simulation) -> Result<Thread, SpawnError> {
+        let make: ServerFactory = Box::new(|| Ok(Rc::new(NullSocketServer::new())));
+        let server = std::mem::replace(&mut self.server, make)();
+        self.simulate_in(simulation, server.map_err(SpawnError::SocketServer)?)
+    }
+
+    /// As [`simulate`](Self::simulate), with this socket server, such as one of a
+    /// [`VirtualHost`](socket_server::VirtualHost), behind a
+    /// [firewall](socket_server::FirewallSocketServer) perhaps. It need not be `Send`: simulated
+    /// threads stay on the OS thread of their simulation.
+    ///
+    /// # Errors
+    ///
+    /// A name with a zero byte in it.
+    pub fn simulate_with(
+        self,
+        simulation: &Simulation,
+        server: impl SocketServer + 'static,
+    ) -> Result<Thread, SpawnError> {
+        self.simulate_in(simulation, Rc::new(server))
+    }
+
+    fn simulate_in(
+        self,
+        simulation: &Simulation,
+        server: Rc<dyn SocketServer>,
+    ) -> Result<Thread, SpawnError> {
         let (id, name) = self.identity()?;
-        let server = (self.server)().map_err(SpawnError::SocketServer)?;
         let wake = server.wake_handle();
         let clock = simulation.clock().clone();
         let handle = ThreadHandle::new(id, name, wake, clock, self.leeway);

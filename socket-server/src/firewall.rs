@@ -18,7 +18,7 @@ use crate::udp_options::UdpOptions;
 use crate::wake::WakeHandle;
 
 /// What a [`FirewallRule`] may be about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
     /// Datagrams.
     Udp,

@@ -86,6 +86,8 @@ mod ecn;
 mod envelope;
 mod firewall;
 mod handler_slot;
+mod nat;
+mod nat_server;
 mod null;
 mod packet;
 mod physical;
@@ -100,12 +102,15 @@ mod tcp_listener;
 mod tcp_options;
 mod udp;
 mod udp_options;
+mod virtual_network;
 mod wake;
 
 pub use dscp::Dscp;
 pub use ecn::Ecn;
 pub use envelope::Envelope;
 pub use firewall::{Direction, Firewall, FirewallRule, FirewallSocketServer, Protocol};
+pub use nat::NatType;
+pub use nat_server::NatSocketServer;
 pub use null::NullSocketServer;
 pub use packet::Packet;
 pub use physical::{NetworkBinder, NetworkBinding, PhysicalSocketServer};
@@ -119,4 +124,9 @@ pub use tcp_listener::{ListenHandler, TcpListener};
 pub use tcp_options::{KeepAlive, ListenOptions, TcpOptions};
 pub use udp::{ReceivedDatagram, UdpHandler, UdpSocket};
 pub use udp_options::UdpOptions;
+pub use virtual_network::{
+    Delay, HostOptions, LinkHandle, LinkOptions, LinkStats, Loss, LossReason, NatOptions,
+    NetworkEvent, PacketFate, VirtualHost, VirtualNat, VirtualNetwork, VirtualSocketServer,
+    VirtualTime,
+};
 pub use wake::{Wake, WakeHandle};

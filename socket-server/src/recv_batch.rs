@@ -364,7 +364,9 @@ mod tests {
         let mut batch = RecvBatch::new();
         fill(&mut batch, &[b"x"]);
         assert_eq!(FIRST_SLOTS, batch.slots.len());
-        let sizes: Vec<_> = (0..5).map(|_| fill(&mut batch, &[&b"x"[..]; 100])).collect();
+        let sizes: Vec<_> = (0..5)
+            .map(|_| fill(&mut batch, &[&b"x"[..]; 100]))
+            .collect();
         assert_eq!(vec![4, 8, 16, 32, 32], sizes);
     }
 

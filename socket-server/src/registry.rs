@@ -128,11 +128,6 @@ impl Registry {
         }
         false
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 /// Calls the handlers of those that are ready now, each once, and not more than `limit`. Those that

@@ -81,6 +81,8 @@ impl Drop for ResolutionCore {
 
 impl fmt::Debug for Resolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolution").finish_non_exhaustive()
+        f.debug_struct("Resolution")
+            .field("is_done", &self.core.outcome.borrow().is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -152,7 +152,7 @@ struct TcpCore {
     options: RefCell<TcpOptions>,
     handler: HandlerSlot<dyn TcpHandler>,
     firewall: RefCell<Option<Rc<Firewall>>>,
-    own: Weak<TcpCore>,
+    own: Weak<Self>,
     state: Cell<TcpState>,
     /// Of the current connection; another one for the next.
     key: Cell<Option<Key>>,

@@ -288,13 +288,7 @@ impl UdpSocket {
             contents: data,
             segment_bytes: None,
         };
-        let sent = self.try_send(transmit);
-        if let Err(error) = &sent
-            && error.kind() == io::ErrorKind::WouldBlock
-        {
-            self.core.watch_writable()?;
-        }
-        sent
+        self.send_run(transmit)
     }
 
     /// Sends what a batch holds, in order, in as few system calls as can be.
@@ -321,6 +315,17 @@ impl UdpSocket {
     /// system tells, and as of the latest datagram that was read.
     pub fn dropped_datagrams(&self) -> u64 {
         self.core.io.dropped()
+    }
+
+    /// Sends a run, all of it or nothing.
+    pub(crate) fn send_run(&self, transmit: Transmit<'_>) -> io::Result<()> {
+        let sent = self.try_send(transmit);
+        if let Err(error) = &sent
+            && error.kind() == io::ErrorKind::WouldBlock
+        {
+            self.core.watch_writable()?;
+        }
+        sent
     }
 
     pub(crate) fn set_firewall(&self, firewall: Rc<Firewall>) {

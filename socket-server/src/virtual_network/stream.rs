@@ -1,0 +1,581 @@
+//! TCP connections and listeners of a virtual host.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use super::host::{Binding, Bound};
+use super::network::{Event, NetworkCore, NodeId, State};
+use super::packet::{NetPacket, Payload};
+use super::tcp_connection::{self, Connection, KeepAlive, Limits, Segment};
+use super::topology::VirtualHost;
+use crate::address::canonical;
+use crate::registry::{Key, News, SharedRegistry};
+use crate::tcp::{TcpIo, TcpOption, TcpServer, TcpSocket};
+use crate::tcp_listener::ListenIo;
+use crate::tcp_options::{ListenOptions, TcpOptions};
+
+/// How soon a listener that could not accept tries again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// What a connection has of each buffer if nobody asks for anything.
+const DEFAULT_BUFFER_BYTES: u64 = 212_992;
+
+/// One end of a connection as the network knows it. It outlives the socket by as long as it takes to
+/// say goodbye.
+pub(super) struct VirtualStream {
+    host: NodeId,
+    local: SocketAddr,
+    remote: SocketAddr,
+    connection: RefCell<Connection>,
+    /// Who is told what happens.
+    owner: RefCell<Owner>,
+    options: RefCell<StreamOptions>,
+    timer: Cell<Option<Instant>>,
+    is_connected: Cell<bool>,
+    /// Why the attempt has failed.
+    refused: Cell<Option<io::ErrorKind>>,
+}
+
+/// Who hears of a connection.
+enum Owner {
+    Socket(SharedRegistry, Key),
+    /// Once it exists.
+    Listener(Weak<ListenEndpoint>),
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StreamOptions {
+    nodelay: bool,
+    recv_buffer: u64,
+    send_buffer: u64,
+    dscp: u8,
+    keep_alive: Option<KeepAlive>,
+    /// What is kept while it is off.
+    keep_alive_kept: KeepAlive,
+    user_timeout: Option<Duration>,
+}
+
+impl StreamOptions {
+    fn of(options: &TcpOptions) -> Self {
+        let doubled = |bytes: Option<usize>| {
+            bytes.map_or(DEFAULT_BUFFER_BYTES, |bytes| {
+                (bytes as u64).saturating_mul(2)
+            })
+        };
+        let keep_alive = options.keep_alive.map(|keep_alive| KeepAlive {
+            idle: keep_alive.idle,
+            interval: keep_alive.interval,
+            count: keep_alive.count,
+        });
+        Self {
+            nodelay: options.nodelay,
+            recv_buffer: doubled(options.recv_buffer_bytes),
+            send_buffer: doubled(options.send_buffer_bytes),
+            dscp: options.dscp.unwrap_or_default().bits(),
+            keep_alive,
+            // What Linux has by default.
+            keep_alive_kept: keep_alive.unwrap_or(KeepAlive {
+                idle: Duration::from_secs(7200),
+                interval: Duration::from_secs(75),
+                count: 9,
+            }),
+            user_timeout: options.user_timeout,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            send_buffer: self.send_buffer as usize,
+            receive_buffer: self.recv_buffer as usize,
+            user_timeout: self.user_timeout,
+            keep_alive: self.keep_alive,
+            nodelay: self.nodelay,
+            ..Limits::default()
+        }
+    }
+}
+
+impl VirtualStream {
+    /// A connection that comes in to a listener.
+    pub(super) fn accept(
+        now: Instant,
+        host: NodeId,
+        listener: &Rc<ListenEndpoint>,
+        local: SocketAddr,
+        remote: SocketAddr,
+        syn: &Segment,
+    ) -> Rc<Self> {
+        let options = StreamOptions::of(&listener.accepted);
+        let connection = Connection::accept(now, &options.limits(), syn);
+        let owner = Owner::Listener(Rc::downgrade(listener));
+        listener.pending.set(listener.pending.get() + 1);
+        Self::new(host, (local, remote), connection, owner, options)
+    }
+
+    fn new(
+        host: NodeId,
+        (local, remote): (SocketAddr, SocketAddr),
+        connection: Connection,
+        owner: Owner,
+        options: StreamOptions,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            host,
+            local,
+            remote,
+            connection: RefCell::new(connection),
+            owner: RefCell::new(owner),
+            options: RefCell::new(options),
+            timer: Cell::new(None),
+            is_connected: Cell::new(false),
+            refused: Cell::new(None),
+        })
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    pub(super) fn on_segment(self: &Rc<Self>, state: &mut State, now: Instant, segment: &Segment) {
+        self.connection.borrow_mut().on_segment(now, segment);
+        self.drive(state, now);
+    }
+
+    pub(super) fn on_time(self: &Rc<Self>, state: &mut State, now: Instant) {
+        self.timer.set(None);
+        self.connection.borrow_mut().on_time(now);
+        self.drive(state, now);
+    }
+
+    /// Does what the connection has left to be done after it was changed.
+    pub(super) fn drive(self: &Rc<Self>, state: &mut State, now: Instant) {
+        let is_blocked = state
+            .host(self.host)
+            .is_some_and(|host| host.is_sending_blocked);
+        if !is_blocked {
+            loop {
+                let segment = self.connection.borrow_mut().poll_segment(now);
+                let Some(segment) = segment else { break };
+                let tos = self.options.borrow().dscp << 2;
+                state.send_segment(now, self.host, self.local, self.remote, segment, tos);
+            }
+        }
+        loop {
+            let event = self.connection.borrow_mut().poll_event();
+            let Some(event) = event else { break };
+            self.tell(event);
+        }
+        let (deadline, is_over) = {
+            let connection = self.connection.borrow();
+            (connection.deadline(), connection.is_over())
+        };
+        if is_over {
+            if let Some(host) = state.host(self.host) {
+                host.remove_stream(self);
+            }
+            return;
+        }
+        // One that comes too early finds a later deadline, and is set again.
+        if let Some(deadline) = deadline
+            && self.timer.get().is_none_or(|timer| deadline < timer)
+        {
+            let at = deadline.max(now);
+            self.timer.set(Some(at));
+            state.schedule(at, Event::Timer(Rc::downgrade(self)));
+        }
+    }
+
+    fn tell(self: &Rc<Self>, event: tcp_connection::Event) {
+        use tcp_connection::Event::{Closed, Connected, PeerFinished, Readable, Writable};
+
+        if event == Connected {
+            self.is_connected.set(true);
+        }
+        if let Closed(error) = event
+            && !self.is_connected.get()
+        {
+            self.refused
+                .set(Some(error.unwrap_or(io::ErrorKind::ConnectionRefused)));
+        }
+        let listener = match &*self.owner.borrow() {
+            Owner::Listener(listener) => listener.upgrade(),
+            Owner::Socket(registry, key) => {
+                let socket = registry.borrow().get(*key);
+                if let Some(socket) = socket {
+                    socket.note(match event {
+                        Connected | Writable => News::WRITABLE,
+                        Readable | PeerFinished => News::READABLE,
+                        // Whoever waits to write finds out by writing.
+                        Closed(_) => News {
+                            readable: true,
+                            writable: true,
+                        },
+                    });
+                }
+                None
+            }
+            Owner::Nobody => None,
+        };
+        if let Some(listener) = listener {
+            match event {
+                Connected => listener.has_come(self.clone()),
+                Closed(_) if self.refused.get().is_some() => {
+                    listener
+                        .pending
+                        .set(listener.pending.get().saturating_sub(1));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Who owned it is gone, and hears nothing more.
+    fn release(
+        self: &Rc<Self>,
+        state: &mut State,
+        now: Instant,
+        how: impl FnOnce(&mut Connection),
+    ) {
+        self.owner.replace(Owner::Nobody);
+        how(&mut self.connection.borrow_mut());
+        self.drive(state, now);
+    }
+}
+
+/// A connection as its socket uses it.
+pub(super) struct StreamHandle {
+    core: Rc<NetworkCore>,
+    stream: Rc<VirtualStream>,
+    /// Whether the application knows its addresses as IPv6 ones.
+    is_v6: bool,
+}
+
+impl StreamHandle {
+    pub(super) fn connect(
+        host: &VirtualHost,
+        registry: SharedRegistry,
+        key: Key,
+        to: SocketAddr,
+        options: &TcpOptions,
+    ) -> io::Result<Self> {
+        let (core, remote) = (host.core.clone(), canonical(to));
+        let is_v6 = to.is_ipv6();
+        if options.local.is_some_and(|local| local.is_ipv6() != is_v6) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let stream = core.with_state(|state, now| {
+            let wanted = options.local.map(canonical);
+            let mut ip = state.source_ip(host.id, remote.ip())?;
+            if let Some(wanted) = wanted.filter(|wanted| !wanted.ip().is_unspecified()) {
+                state.check_bindable(host.id, wanted.ip())?;
+                ip = wanted.ip();
+            }
+            if ip.is_ipv4() != remote.is_ipv4() {
+                return Err(io::ErrorKind::NetworkUnreachable.into());
+            }
+            let on_host = state.host(host.id).ok_or(io::ErrorKind::NotFound)?;
+            let port = match wanted.map_or(0, |wanted| wanted.port()) {
+                0 => on_host
+                    .tcp_port_to(ip, remote)
+                    .ok_or(io::ErrorKind::AddrNotAvailable)?,
+                port => port,
+            };
+            let options = StreamOptions::of(options);
+            let connection = Connection::connect(now, &options.limits());
+            let between = (SocketAddr::new(ip, port), remote);
+            let owner = Owner::Socket(registry, key);
+            let stream = VirtualStream::new(host.id, between, connection, owner, options);
+            on_host.add_stream(&stream)?;
+            stream.drive(state, now);
+            Ok::<_, io::Error>(stream)
+        })?;
+        Ok(Self {
+            core,
+            stream,
+            is_v6,
+        })
+    }
+
+    fn shown(&self, address: SocketAddr) -> SocketAddr {
+        match address.ip() {
+            IpAddr::V4(ip) if self.is_v6 => {
+                SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())
+            }
+            _ => address,
+        }
+    }
+
+    fn with_connection<R>(&self, f: impl FnOnce(&mut Connection, Instant) -> R) -> R {
+        self.core.with_state(|state, now| {
+            let result = f(&mut self.stream.connection.borrow_mut(), now);
+            self.stream.drive(state, now);
+            result
+        })
+    }
+}
+
+impl TcpIo for StreamHandle {
+    fn finish_connect(&self) -> io::Result<bool> {
+        match self.stream.refused.get() {
+            Some(error) => Err(error.into()),
+            None => Ok(self.stream.is_connected.get()),
+        }
+    }
+
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.core.run_due();
+        self.with_connection(|connection, _| connection.recv(buffer))
+    }
+
+    fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.core.run_due();
+        self.with_connection(|connection, now| connection.send(now, data))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how != Shutdown::Read {
+            self.with_connection(|connection, now| connection.shutdown_write(now));
+        }
+        Ok(())
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.shown(self.stream.local))
+    }
+
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.shown(self.stream.remote))
+    }
+
+    fn option(&self, option: TcpOption) -> io::Result<u64> {
+        let options = *self.stream.options.borrow();
+        let kept = options.keep_alive_kept;
+        Ok(match option {
+            TcpOption::NoDelay => options.nodelay.into(),
+            TcpOption::RecvBuffer => options.recv_buffer,
+            TcpOption::SendBuffer => options.send_buffer,
+            TcpOption::Dscp => options.dscp.into(),
+            TcpOption::KeepAlive => options.keep_alive.is_some().into(),
+            TcpOption::KeepIdle => kept.idle.as_secs(),
+            TcpOption::KeepInterval => kept.interval.as_secs(),
+            TcpOption::KeepCount => kept.count.into(),
+            TcpOption::UserTimeout => {
+                let millis = options.user_timeout.unwrap_or_default().as_millis();
+                u64::try_from(millis).unwrap_or(u64::MAX)
+            }
+        })
+    }
+
+    fn set_option(&self, option: TcpOption, value: u64) -> io::Result<()> {
+        let mut options = self.stream.options.borrow_mut();
+        match option {
+            TcpOption::NoDelay => {
+                options.nodelay = value != 0;
+                drop(options);
+                self.with_connection(|connection, _| connection.set_nodelay(value != 0));
+            }
+            TcpOption::RecvBuffer | TcpOption::SendBuffer => {
+                let message = "buffers of a virtual connection cannot change";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+            }
+            TcpOption::Dscp => options.dscp = value as u8 & 63,
+            TcpOption::UserTimeout => {
+                let timeout = (value > 0).then(|| Duration::from_millis(value));
+                options.user_timeout = timeout;
+                drop(options);
+                self.with_connection(|connection, _| connection.set_user_timeout(timeout));
+            }
+            TcpOption::KeepAlive
+            | TcpOption::KeepIdle
+            | TcpOption::KeepInterval
+            | TcpOption::KeepCount => {
+                let seconds = Duration::from_secs(value);
+                match option {
+                    TcpOption::KeepIdle => options.keep_alive_kept.idle = seconds,
+                    TcpOption::KeepInterval => options.keep_alive_kept.interval = seconds,
+                    TcpOption::KeepCount => {
+                        options.keep_alive_kept.count = u32::try_from(value).unwrap_or(u32::MAX);
+                    }
+                    _ => {}
+                }
+                let is_on = match option {
+                    TcpOption::KeepAlive => value != 0,
+                    _ => options.keep_alive.is_some(),
+                };
+                let keep_alive = is_on.then_some(options.keep_alive_kept);
+                options.keep_alive = keep_alive;
+                drop(options);
+                self.with_connection(|connection, now| connection.set_keep_alive(now, keep_alive));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StreamHandle {
+    fn drop(&mut self) {
+        let stream = &self.stream;
+        self.core.with_state(|state, now| {
+            stream.release(state, now, |connection| connection.close(now));
+        });
+    }
+}
+
+/// A listener as the network knows it.
+pub(super) struct ListenEndpoint {
+    binding: Binding,
+    backlog: usize,
+    accepted: TcpOptions,
+    registry: SharedRegistry,
+    key: Key,
+    /// Connections that do not exist yet.
+    pending: Cell<usize>,
+    waiting: RefCell<VecDeque<Rc<VirtualStream>>>,
+}
+
+impl Bound for ListenEndpoint {
+    fn binding(&self) -> Binding {
+        self.binding
+    }
+}
+
+impl ListenEndpoint {
+    /// Whether one more connection may come.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.get() + self.waiting.borrow().len() < self.backlog
+    }
+
+    fn has_come(&self, stream: Rc<VirtualStream>) {
+        self.pending.set(self.pending.get().saturating_sub(1));
+        self.waiting.borrow_mut().push_back(stream);
+        self.note();
+    }
+
+    pub(super) fn note(&self) {
+        let listener = self.registry.borrow().get(self.key);
+        if let Some(listener) = listener {
+            listener.note(News::READABLE);
+        }
+    }
+}
+
+/// A listener as its owner uses it.
+pub(super) struct VirtualListener {
+    host: VirtualHost,
+    server: Rc<dyn TcpServer>,
+    endpoint: Rc<ListenEndpoint>,
+}
+
+impl VirtualListener {
+    pub(super) fn bind(
+        host: &VirtualHost,
+        server: Rc<dyn TcpServer>,
+        registry: SharedRegistry,
+        key: Key,
+        options: &ListenOptions,
+    ) -> io::Result<Self> {
+        let mut state = host.core.state.borrow_mut();
+        state.check_bindable(host.id, options.address.ip())?;
+        let on_host = state.host(host.id).ok_or(io::ErrorKind::NotFound)?;
+        let mut binding = Binding {
+            address: options.address,
+            only_v6: options.only_v6,
+            share_port: options.share_port,
+        };
+        binding.address = on_host.bind_listener(binding)?;
+        let endpoint = Rc::new(ListenEndpoint {
+            binding,
+            backlog: usize::from(options.backlog).max(1),
+            accepted: options.accepted.clone(),
+            registry,
+            key,
+            pending: Cell::new(0),
+            waiting: RefCell::default(),
+        });
+        on_host.add_listener(&endpoint);
+        Ok(Self {
+            host: host.clone(),
+            server,
+            endpoint,
+        })
+    }
+}
+
+impl ListenIo for VirtualListener {
+    fn local_addr(&self) -> SocketAddr {
+        self.endpoint.binding.address
+    }
+
+    fn accept(&self) -> io::Result<TcpSocket> {
+        let (core, endpoint) = (&self.host.core, &self.endpoint);
+        core.run_due();
+        let fails = core.with_state(|state, now| {
+            let host = state.host(self.host.id)?;
+            let is_waited_for = !endpoint.waiting.borrow().is_empty();
+            let fails = is_waited_for && std::mem::take(&mut host.fails_next_accept);
+            if fails {
+                let retry = Event::Retry(Rc::downgrade(endpoint));
+                state.schedule(now + RETRY_AFTER, retry);
+            }
+            Some(fails)
+        });
+        if fails == Some(true) {
+            let message = "no descriptors left";
+            return Err(io::Error::other(message));
+        }
+        let waiting = endpoint.waiting.borrow_mut().pop_front();
+        let stream = waiting.ok_or(io::ErrorKind::WouldBlock)?;
+        let registry = endpoint.registry.clone();
+        let (server, options) = (self.server.clone(), &endpoint.accepted);
+        let is_v6 = endpoint.binding.address.is_ipv6();
+        TcpSocket::accepted(server, registry.clone(), options, |key| {
+            stream.owner.replace(Owner::Socket(registry, key));
+            Ok(Box::new(StreamHandle {
+                core: core.clone(),
+                stream,
+                is_v6,
+            }))
+        })
+    }
+}
+
+impl Drop for VirtualListener {
+    fn drop(&mut self) {
+        let waiting = self.endpoint.waiting.take();
+        self.host.core.with_state(|state, now| {
+            for stream in waiting {
+                stream.release(state, now, Connection::abort);
+            }
+        });
+    }
+}
+
+impl State {
+    pub(super) fn send_segment(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        source: SocketAddr,
+        destination: SocketAddr,
+        segment: Segment,
+        tos: u8,
+    ) {
+        let packet = NetPacket {
+            id: self.next_packet_id(),
+            source,
+            destination,
+            payload: Payload::Segment(Rc::new(segment)),
+            tos,
+            may_fragment: true,
+        };
+        self.send(now, from, packet);
+    }
+}
