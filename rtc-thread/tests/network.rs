@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rtc_thread::{Simulation, Thread, ThreadBound, socket_server};
@@ -225,4 +227,129 @@ fn another_seed_is_another_run() {
     let minute = Duration::from_secs(60);
     assert_eq!(call(1, minute), call(1, minute));
     assert_ne!(call(1, minute).trace, call(2, minute).trace);
+}
+
+/// Notes what it sees: packets, and whatever is posted.
+type Log = Arc<Mutex<Vec<&'static str>>>;
+
+#[test]
+fn a_task_and_a_packet_that_come_together_are_explored_in_both_orders() {
+    let mut seen = BTreeSet::new();
+    let explored = Simulation::explore(1000, |simulation| {
+        let network = simulation.network();
+        let host = network.add_host(HostOptions::new("host")).unwrap();
+        let address = SocketAddr::new(host.v4(), 5000);
+        let receiver = simulation.thread_on(&host, "receiver").unwrap();
+        let sender = simulation.thread_on(&host, "sender").unwrap();
+        let log = Log::default();
+        let notes = log.clone();
+        let socket = receiver.blocking_call(move || {
+            let server = socket_server().unwrap();
+            let socket = server.bind_udp(&UdpOptions::new(address)).unwrap();
+            socket.set_handler(Noting(notes, RecvBatch::new()));
+            ThreadBound::on_current(socket).unwrap()
+        });
+        let (notes, to) = (log.clone(), receiver.handle());
+        sender
+            .post(move || {
+                let server = socket_server().unwrap();
+                let any = SocketAddr::from(([0, 0, 0, 0], 0));
+                let socket = server.bind_udp(&UdpOptions::new(any)).unwrap();
+                socket.send_to(address, b"x").unwrap();
+                to.post(move || notes.lock().unwrap().push("task")).unwrap();
+            })
+            .unwrap();
+        simulation.run_until_idle();
+        seen.insert(log.lock().unwrap().clone());
+        drop(socket);
+    });
+    assert!(explored.is_complete, "{explored:?}");
+    let expected = [vec!["packet", "task"], vec!["task", "packet"]];
+    assert_eq!(BTreeSet::from(expected), seen);
+}
+
+struct Noting(Log, RecvBatch);
+
+impl UdpHandler for Noting {
+    fn on_readable(&mut self, socket: &UdpSocket) {
+        while socket.recv(&mut self.1).is_ok() {
+            for _ in self.1.iter() {
+                self.0.lock().unwrap().push("packet");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_of_one_host_share_a_port_and_flows_stay_on_their_thread() {
+    let simulation = Simulation::from_env("RTC_SEED");
+    let network = simulation.network();
+    let server = network.add_host(HostOptions::new("server")).unwrap();
+    let address = SocketAddr::new(server.v4(), 5000);
+    let threads: Vec<_> = (0..4)
+        .map(|n| {
+            simulation
+                .thread_on(&server, &format!("network {n}"))
+                .unwrap()
+        })
+        .collect();
+    let flows = Arc::new(Mutex::new(BTreeMap::new()));
+    let mut sockets = Vec::new();
+    for (number, thread) in threads.iter().enumerate() {
+        let flows = flows.clone();
+        let socket = thread.blocking_call(move || {
+            let options = UdpOptions::new(address).share_port(true);
+            let socket = socket_server().unwrap().bind_udp(&options).unwrap();
+            socket.set_handler(Sorting {
+                number,
+                flows,
+                batch: RecvBatch::new(),
+            });
+            ThreadBound::on_current(socket).unwrap()
+        });
+        sockets.push(socket.unwrap());
+    }
+    let client = network.add_host(HostOptions::new("client")).unwrap();
+    let sender = simulation.thread_on(&client, "client").unwrap();
+    let sent = sender.blocking_call(move || {
+        let server = socket_server().unwrap();
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        let flows = (0..100).map(|_| server.bind_udp(&UdpOptions::new(any)).unwrap());
+        let flows: Vec<_> = flows.collect();
+        for socket in flows.iter().cycle().take(1000) {
+            socket.send_to(address, b"x").unwrap();
+        }
+    });
+    sent.unwrap();
+    simulation.run_until_idle();
+    let flows = flows.lock().unwrap();
+    assert_eq!(100, flows.len());
+    let used: BTreeSet<_> = flows.values().flatten().collect();
+    assert_eq!(4, used.len(), "every thread has some");
+    assert!(
+        flows
+            .values()
+            .all(|threads: &BTreeSet<_>| threads.len() == 1)
+    );
+}
+
+/// Notes which flow came to which thread.
+struct Sorting {
+    number: usize,
+    flows: Arc<Mutex<BTreeMap<SocketAddr, BTreeSet<usize>>>>,
+    batch: RecvBatch,
+}
+
+impl UdpHandler for Sorting {
+    fn on_readable(&mut self, socket: &UdpSocket) {
+        while socket.recv(&mut self.batch).is_ok() {
+            for datagram in self.batch.iter() {
+                let mut flows = self.flows.lock().unwrap();
+                flows
+                    .entry(datagram.source)
+                    .or_default()
+                    .insert(self.number);
+            }
+        }
+    }
 }

@@ -48,17 +48,24 @@
 //!
 //! | here | what it is | libwebrtc |
 //! |---|---|---|
-//! | [`SocketServer`] | what a thread waits in | `SocketServer` |
+//! | [`SocketServer`] | what a thread waits in, and where its sockets come from | `SocketServer` |
 //! | [`NullSocketServer`] | one without sockets: it parks | `NullSocketServer` |
 //! | [`PhysicalSocketServer`] | one of the operating system's sockets, on mio | `PhysicalSocketServer` |
+//! | [`VirtualSocketServer`], [`VirtualNetwork`] | the same sockets on hosts in memory, in virtual time | `VirtualSocketServer` |
+//! | [`FirewallSocketServer`], [`NatSocketServer`] | what may stand between any of these and the network | the same |
 //! | [`WakeHandle`], [`Wake`] | ends a wait from another thread | `WakeUp` |
-//! | [`UdpSocket`], [`UdpOptions`], [`UdpHandler`] | a socket, and who is called when it is ready | `AsyncUDPSocket` |
-//! | [`RecvBatch`], [`Datagram`] | what has arrived, many at a time | `ReceivedIpPacket`, one at a time |
-//! | [`SendBatch`], [`SendReport`] | what is to leave, many at a time | none |
+//! | [`UdpSocket`], [`UdpOptions`], [`UdpHandler`] | datagrams, and who is called when there are some | `AsyncUDPSocket` |
+//! | [`RecvBatch`], [`Datagram`], [`Packet`] | what has arrived, many at a time, and what is kept of it | `ReceivedIpPacket`, one at a time |
+//! | [`SendBatch`], [`Envelope`], [`SendReport`] | what is to leave, many at a time, and how it is marked | `AsyncSocketPacketOptions` |
+//! | [`TcpSocket`], [`TcpListener`], [`TcpHandler`], [`ListenHandler`] | connections | `Socket` of type `SOCK_STREAM` |
+//! | [`Resolution`] | a name on its way to be addresses | `AsyncDnsResolver` |
+//! | [`Signal`], [`SignalHandler`] | signals, as events of the loop | `SetPosixSignalHandler`, until 2020 |
+//! | [`NetworkBinder`] | chooses a network for each socket | `NetworkBinderInterface` |
 //!
 //! # Guarantees
 //!
-//! Each is stated in full at the item that gives it, and tested by name in `tests/`.
+//! Each is stated in full at the item that gives it, and tested by name in `tests/`, on the physical
+//! and on the virtual server wherever both can.
 //!
 //! - **Wake-ups** are sticky, coalesce, and are never lost.
 //! - **Deadlines** are never early; on Linux they are exact to some tens of microseconds.
@@ -66,14 +73,21 @@
 //!   turns.
 //! - **Events** reach the socket that they were for, or nobody.
 //! - **Handlers** run without a lock or a borrow being held, and may do anything but wait.
-//! - **Errors** of a UDP socket are reported, and never close it.
+//! - **Errors** of a UDP socket are reported, and never close it. A TCP socket hears of its end once,
+//!   after everything that had arrived was read.
 //! - **Cost.** Receiving and sending allocate nothing once the batches have grown; segmentation and
-//!   coalescing by the kernel (GSO, GRO) are used where it has them.
+//!   coalescing by the kernel (GSO, GRO) are used where it has them. What is handed to another thread
+//!   is not copied.
+//! - **Simulation.** A virtual network does the same again from the same seed, to the last packet.
 //!
 //! # Platforms
 //!
 //! Linux first. Elsewhere it works as mio and [quinn-udp] do: deadlines are rounded up to a
-//! millisecond, and what the system does not tell of a datagram is `None`.
+//! millisecond, what the system does not tell of a datagram is `None`, and an option that it lacks
+//! is an error.
+//!
+//! `unsafe` is in one module, for Linux: the system calls that receive and send datagrams with all
+//! that the kernel has to say of them. No crate has them as they are needed; the module says why.
 //!
 //! [quinn-udp]: https://crates.io/crates/quinn-udp
 
