@@ -1,0 +1,131 @@
+//! The STUN server as a program: one thread with a socket. `udp-echo` explains what is the same.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser;
+use rtc_thread::{CallError, JoinError, SpawnError, Thread, ThreadBound};
+use socket_server::{RecvBatch, SendBatch, UdpHandler, UdpOptions, UdpSocket};
+use stun_server::stun;
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+/// Receive calls per readiness, before the thread's tasks and other sockets get their turn.
+const RECEIVES_PER_TURN: usize = 8;
+/// Room for a burst. The system may give less.
+const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+
+/// A STUN server: tells clients by which address the network knows them.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Where to listen, over UDP. `[::]` takes IPv4 too; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "[::]:3478")]
+    listen: SocketAddr,
+
+    /// What to log, to standard error: error, warn, info, debug or trace, for all or for modules. At
+    /// debug, it is told why a datagram is ignored.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+/// Why the program ends.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("--log: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    #[error("cannot start the network thread: {0}")]
+    Spawn(#[from] SpawnError),
+    #[error("cannot listen on {0}: {1}; --listen chooses another address")]
+    Listen(SocketAddr, io::Error),
+    #[error("the network thread does not answer: {0}")]
+    Call(#[from] CallError),
+    #[error("the network thread did not end well: {0}")]
+    End(#[from] JoinError),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&cli.log)?)
+        .with_thread_names(true)
+        .with_writer(io::stderr)
+        .init();
+    let network = Thread::builder().name("network").with_sockets().spawn()?;
+    let (_socket, address) = network
+        .blocking_call(|| open(cli.listen))?
+        .map_err(|error| Failure::Listen(cli.listen, error))?;
+    println!("STUN on UDP {address}\nCtrl-C ends it.");
+    // It keeps nothing of its clients, so Ctrl-C may end the process where it stands.
+    Ok(network.join()?)
+}
+
+fn open(listen: SocketAddr) -> io::Result<(ThreadBound<UdpSocket>, SocketAddr)> {
+    let not_ours = || io::Error::other("not on a thread with sockets");
+    let server = rtc_thread::socket_server().ok_or_else(not_ours)?;
+    let options = UdpOptions::new(listen)
+        .recv_buffer_bytes(SOCKET_BUFFER_BYTES)
+        .send_buffer_bytes(SOCKET_BUFFER_BYTES);
+    let socket = server.bind_udp(&options)?;
+    socket.set_handler(StunServer::default());
+    let address = socket.local_addr();
+    let socket = ThreadBound::on_current(socket).ok_or_else(not_ours)?;
+    Ok((socket, address))
+}
+
+/// What the thread calls when the socket can be used.
+#[derive(Debug, Default)]
+struct StunServer {
+    arrived: RecvBatch,
+    answer: Vec<u8>,
+    leaving: SendBatch,
+}
+
+impl UdpHandler for StunServer {
+    fn on_readable(&mut self, socket: &UdpSocket) {
+        for _ in 0..RECEIVES_PER_TURN {
+            match socket.recv(&mut self.arrived) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    break;
+                }
+            }
+            for datagram in self.arrived.iter() {
+                // A client takes an answer from no other address than it asked.
+                let (to, from) = (datagram.source, datagram.local_ip);
+                if let Err(reason) = stun::answer(datagram.data, to, &mut self.answer) {
+                    tracing::debug!(%to, %reason, "a datagram was ignored");
+                } else if self.leaving.push(to, from, None, &self.answer).is_err() {
+                    tracing::debug!(%to, "an answer was dropped: too many wait to leave");
+                }
+            }
+            self.flush(socket);
+        }
+    }
+
+    fn on_writable(&mut self, socket: &UdpSocket) {
+        self.flush(socket);
+    }
+}
+
+impl StunServer {
+    /// What there is no room for stays in the batch, and `on_writable` is called when there is room.
+    fn flush(&mut self, socket: &UdpSocket) {
+        let report = socket.send_batch(&mut self.leaving);
+        if let Some(error) = report.last_error {
+            tracing::debug!(%error, failed = report.failed, "sending failed");
+        }
+    }
+}
