@@ -39,6 +39,9 @@
 //! `docs/architecture.md` follows an echo from thread to thread.
 
 pub mod cli;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 
 mod demux;

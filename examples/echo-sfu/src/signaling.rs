@@ -499,7 +499,7 @@ impl Publisher {
 }
 
 /// RFC 9110, section 13.1.1: a list of entity tags, compared strongly, or `*`.
-fn matches(condition: &str, entity_tag: &str) -> bool {
+pub(crate) fn matches(condition: &str, entity_tag: &str) -> bool {
     condition.split(',').map(str::trim).any(|tag| {
         tag == "*" || tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(entity_tag)
     })

@@ -10,6 +10,9 @@ mod server;
 mod session;
 mod tls;
 
+#[cfg(fuzzing)]
+pub(crate) use session::offer_body;
+
 pub use routes::{RouteOptions, routes};
 pub use server::{ServerOptions, serve};
 pub use tls::{Tls, TlsError};

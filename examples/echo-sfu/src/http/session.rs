@@ -169,3 +169,10 @@ fn text_body(headers: &HeaderMap, wanted: &str, body: Body) -> Result<String, Pr
         Problem::new(StatusCode::BAD_REQUEST, sentence)
     })
 }
+
+/// For the fuzzer.
+#[cfg(fuzzing)]
+pub(crate) fn offer_body(content_type: HeaderValue, body: Bytes) -> Option<String> {
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
+    text_body(&headers, SDP, Ok(body)).ok()
+}
