@@ -1,5 +1,7 @@
 //! What has to be done to SDP around str0m's own offer and answer.
 
+use std::fmt;
+
 use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{Mid, Pt};
@@ -37,7 +39,7 @@ impl Offer {
     /// same, so the offer is read as if it were. And simulcast is not offered back: without the
     /// lines that propose it, the answer accepts one layer, and clients send one.
     pub(crate) fn parse(text: &str, flow: OfferedFlow) -> Result<Self, ApiError> {
-        let media_lines = text.lines().filter(|line| line.starts_with("m=")).count();
+        let media_lines = count_media_lines(text);
         if media_lines > MAX_MEDIA_LINES {
             let reason = format!("{media_lines} media lines, at most {MAX_MEDIA_LINES} are taken");
             return Err(ApiError::BadOffer(reason));
@@ -73,13 +75,26 @@ impl Offer {
     ///
     /// str0m lists them in the order of its own configuration; but browsers send the first codec of
     /// the answer, and the order they offered is the order their user asked for.
-    pub(crate) fn answer<E>(
+    pub(crate) fn answer<E: fmt::Display>(
         self,
         accept: impl FnOnce(SdpOffer) -> Result<SdpAnswer, E>,
-    ) -> Result<String, E> {
-        let answer = accept(self.parsed)?;
-        Ok(order_codecs(&self.text, &answer.to_sdp_string()))
+    ) -> Result<String, ApiError> {
+        let answer = accept(self.parsed);
+        let answer = answer.map_err(|error| ApiError::BadOffer(error.to_string()))?;
+        let answer = answer.to_sdp_string();
+        // str0m leaves out media lines of kinds that it does not know, and an answer with fewer media
+        // lines than its offer is none (RFC 3264, section 6).
+        let (offered, answered) = (count_media_lines(&self.text), count_media_lines(&answer));
+        if offered != answered {
+            let reason = format!("only {answered} of {offered} media lines can be answered");
+            return Err(ApiError::BadOffer(reason));
+        }
+        Ok(order_codecs(&self.text, &answer))
     }
+}
+
+fn count_media_lines(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("m=")).count()
 }
 
 /// The parser's message is of several lines, one of which is an address in memory.
@@ -209,6 +224,10 @@ impl Fragment {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use str0m::Rtc;
+
     use super::*;
 
     #[test]
@@ -239,6 +258,23 @@ mod tests {
             Offer::parse(&many, OfferedFlow::Both),
             Err(ApiError::BadOffer(reason)) if reason.contains("media lines")
         ));
+    }
+
+    /// Found by the fuzzer.
+    #[test]
+    fn an_offer_that_can_be_answered_in_part_is_refused() {
+        let (_, audio) = MINIMAL.split_once("m=audio").unwrap();
+        let second = audio.replace("mid:0", "mid:1");
+        let answer = |kind: &str| {
+            let text = format!("{MINIMAL}m={kind}{second}").replace("BUNDLE 0", "BUNDLE 0 1");
+            let mut rtc = Rtc::builder().set_ice_lite(true).build(Instant::now());
+            Offer::parse(&text, OfferedFlow::Both)
+                .unwrap()
+                .answer(|offer| rtc.sdp_api().accept_offer(offer))
+        };
+        assert_eq!(2, count_media_lines(&answer("audio").unwrap()));
+        let reason = "only 1 of 2 media lines can be answered".to_owned();
+        assert_eq!(Err(ApiError::BadOffer(reason)), answer("text"));
     }
 
     #[test]

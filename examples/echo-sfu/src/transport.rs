@@ -122,9 +122,7 @@ impl WebRtcTransport {
                 .map_err(|error| ApiError::Internal(error.to_string()))?;
             rtc.add_local_candidate(candidate);
         }
-        let answer = offer
-            .answer(|offer| rtc.sdp_api().accept_offer(offer))
-            .map_err(|error| ApiError::BadOffer(error.to_string()))?;
+        let answer = offer.answer(|offer| rtc.sdp_api().accept_offer(offer))?;
         let ufrag = rtc.direct_api().local_ice_credentials().ufrag;
         let mut transport = Self {
             key,
