@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rtc_thread::{CallError, JoinError, SpawnError, Thread, ThreadBound};
-use socket_server::{RecvBatch, SendBatch, UdpHandler, UdpOptions, UdpSocket};
+use socket_server::{Envelope, RecvBatch, SendBatch, UdpHandler, UdpOptions, UdpSocket};
 use stun_server::stun;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -104,10 +104,11 @@ impl UdpHandler for StunServer {
             }
             for datagram in self.arrived.iter() {
                 // A client takes an answer from no other address than it asked.
-                let (to, from) = (datagram.source, datagram.local_ip);
+                let to = datagram.source;
+                let envelope = Envelope::to(to).from_ip(datagram.local_ip);
                 if let Err(reason) = stun::answer(datagram.data, to, &mut self.answer) {
                     tracing::debug!(%to, %reason, "a datagram was ignored");
-                } else if self.leaving.push(to, from, None, &self.answer).is_err() {
+                } else if self.leaving.push(envelope, &self.answer).is_err() {
                     tracing::debug!(%to, "an answer was dropped: too many wait to leave");
                 }
             }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use rtc_thread::{CallError, JoinError, SpawnError, Thread, ThreadBound};
-use socket_server::{RecvBatch, SendBatch, UdpHandler, UdpOptions, UdpSocket};
+use socket_server::{Envelope, RecvBatch, SendBatch, UdpHandler, UdpOptions, UdpSocket};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
@@ -111,8 +111,11 @@ impl UdpHandler for Echo {
             for datagram in self.arrived.iter() {
                 // From the address that was asked: a client does not know our others. With the mark
                 // it came with: a client that measures congestion sees what the network put there.
-                let (to, from, ecn) = (datagram.source, datagram.local_ip, datagram.ecn);
-                if self.leaving.push(to, from, ecn, datagram.data).is_err() {
+                let to = datagram.source;
+                let envelope = Envelope::to(to)
+                    .from_ip(datagram.local_ip)
+                    .ecn(datagram.ecn);
+                if self.leaving.push(envelope, datagram.data).is_err() {
                     tracing::debug!(%to, "an echo was dropped: too many wait to leave");
                 }
             }

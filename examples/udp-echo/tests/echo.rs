@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket_server::{
-    Ecn, MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SendBatch, SocketServer, UdpHandler,
-    UdpOptions,
+    Ecn, Envelope, MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SendBatch, SocketServer,
+    UdpHandler, UdpOptions,
 };
 use support::Server;
 
@@ -133,7 +133,9 @@ fn the_mark_of_congestion_comes_back() {
         socket.set_handler(Nothing);
         for ecn in [None, Some(Ecn::Ect0), Some(Ecn::Ect1), Some(Ecn::Ce)] {
             let mut leaving = SendBatch::new();
-            leaving.push(server.at(ip), None, ecn, b"marked").unwrap();
+            leaving
+                .push(Envelope::to(server.at(ip)).ecn(ecn), b"marked")
+                .unwrap();
             assert_eq!(1, socket.send_batch(&mut leaving).datagrams);
             let mut arrived = RecvBatch::new();
             let deadline = Instant::now() + PATIENCE;
