@@ -4,14 +4,52 @@
 //! systems is the program `compare`, of which this library is the inside.
 
 mod allocations;
-pub mod compare;
-mod floors;
-mod instructions;
+mod compare;
+mod dispatch;
+mod measures;
 mod peers;
 mod pin;
 mod report;
 mod syscalls;
 mod targets;
-mod workloads;
+
+use std::path::Path;
 
 pub use allocations::CountingAllocator;
+
+use crate::dispatch::Dispatch;
+
+/// What can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Posts, calls and timers.
+    Dispatch,
+}
+
+/// Compares everything, or what has `only` in its title, prints it, and writes it to a file if there
+/// is one.
+///
+/// # Errors
+///
+/// The file cannot be written. What cannot be measured is no error: the report says why.
+pub fn compare(
+    comparison: Comparison,
+    quick: bool,
+    only: Option<&str>,
+    json: Option<&Path>,
+) -> Result<(), String> {
+    match comparison {
+        Comparison::Dispatch => compare::compare::<Dispatch>(quick, only, json),
+    }
+}
+
+/// One system on its own, for a tool that watches this process: bursts, or what makes system calls.
+///
+/// # Errors
+///
+/// There is no such system, or it cannot be started.
+pub fn probe(comparison: Comparison, system: &str, bursts: Option<u32>) -> Result<(), String> {
+    match comparison {
+        Comparison::Dispatch => compare::probe::<Dispatch>(system, bursts),
+    }
+}

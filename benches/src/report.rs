@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::compare::RTC;
+use crate::compare::Suite;
+use crate::measures::Measures;
 use crate::targets::Target;
-use crate::workloads::{Measures, Workload};
 
 /// The figures of one system in one workload.
 #[derive(Debug)]
@@ -58,15 +58,14 @@ impl Row {
 }
 
 /// All systems in one workload.
-#[derive(Debug)]
-pub(crate) struct Table {
-    pub(crate) workload: Workload,
+pub(crate) struct Table<S: Suite> {
+    pub(crate) workload: S::Workload,
     pub(crate) title: &'static str,
     pub(crate) floor: Option<&'static str>,
     pub(crate) rows: Vec<Row>,
 }
 
-impl Table {
+impl<S: Suite> Table<S> {
     pub(crate) fn median(&self, system: &str, figure: &str) -> Option<f64> {
         let row = self.rows.iter().find(|row| row.system == system)?;
         Some(row.quartiles(figure)?[0])
@@ -104,15 +103,16 @@ pub(crate) fn number(value: f64) -> String {
     }
 }
 
-impl fmt::Display for Table {
+impl<S: Suite> fmt::Display for Table<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.figure_names();
+        let (ours, short) = S::OURS;
         let mut lines = vec![vec!["system".to_owned()]];
         lines[0].extend(names.iter().map(|&name| name.to_owned()));
         if self.floor.is_some() {
             lines[0].push("× floor".into());
         }
-        lines[0].push("× rtc-thread".into());
+        lines[0].push(format!("× {short}"));
         for row in self.rows.iter().filter(|row| row.unavailable.is_none()) {
             let name = row.how.map_or_else(
                 || row.system.to_owned(),
@@ -129,14 +129,14 @@ impl fmt::Display for Table {
             if let Some(floor) = self.floor {
                 cells.push(self.ratio(row, floor));
             }
-            cells.push(self.ratio(row, RTC));
+            cells.push(self.ratio(row, ours));
             lines.push(cells);
         }
         writeln!(f, "## {}", self.title)?;
         if let Some(floor) = self.floor {
             writeln!(
                 f,
-                "({floor}; ratios are of the first figure, that of \"{RTC}\" last)"
+                "({floor}; ratios are of the first figure, that of \"{ours}\" last)"
             )?;
         }
         writeln!(f)?;
@@ -176,7 +176,7 @@ impl fmt::Display for Table {
 }
 
 /// Everything, with the value of each round.
-pub(crate) fn json(quick: bool, tables: &[Table], targets: &[Target]) -> Value {
+pub(crate) fn json<S: Suite>(quick: bool, tables: &[Table<S>], targets: &[Target]) -> Value {
     let row = |row: &Row| {
         let figures = row.figures.iter().map(|(name, values)| {
             let [median, low, high] = row.quartiles(name).unwrap_or_default();
@@ -192,7 +192,7 @@ pub(crate) fn json(quick: bool, tables: &[Table], targets: &[Target]) -> Value {
             "unavailable": row.unavailable,
         })
     };
-    let table = |table: &Table| {
+    let table = |table: &Table<S>| {
         json!({
             "workload": table.title,
             "floor": table.floor,

@@ -3,7 +3,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::workloads::{Limits, Measures};
+use crate::compare::Suite;
+use crate::measures::Measures;
 
 const MARK: &str = "/compare-mark/";
 
@@ -15,14 +16,19 @@ pub(crate) fn mark(section: &str) {
 }
 
 /// The `probe` command of this program for one system, and nothing else.
-pub(crate) fn probe(program: &str, options: &[&str], system: &str, bursts: u32) -> Command {
+pub(crate) fn probe<S: Suite>(
+    program: &str,
+    options: &[&str],
+    system: &str,
+    bursts: u32,
+) -> Command {
     let mut command = Command::new(program);
     command.args(options);
     match std::env::current_exe() {
         Ok(this) => command.arg(this),
         Err(_) => command.arg("/proc/self/exe"),
     };
-    command.args(["probe", "--system", system]);
+    command.args(["probe", S::COMMAND, "--system", system]);
     if bursts > 0 {
         command.args(["--bursts", &bursts.to_string()]);
     }
@@ -30,11 +36,18 @@ pub(crate) fn probe(program: &str, options: &[&str], system: &str, bursts: u32) 
     command
 }
 
-/// System calls of each part, per round trip or per post.
-pub(crate) fn measure(system: &str, limits: &Limits) -> Result<Measures, String> {
+/// A part of what is watched: the name it is marked by, and the name of its figure.
+pub(crate) type Section = (&'static str, &'static str);
+
+/// System calls of each part, per repetition of it.
+pub(crate) fn measure<S: Suite>(
+    system: &str,
+    sections: &[Section],
+    repetitions: u32,
+) -> Result<Measures, String> {
     let log = std::env::temp_dir().join(format!("compare-{}.strace", std::process::id()));
     let path = log.to_string_lossy();
-    let output = probe("strace", &["-f", "-o", &path], system, 0)
+    let output = probe::<S>("strace", &["-f", "-o", &path], system, 0)
         .output()
         .map_err(|error| format!("strace does not run ({error}); apt-get install strace"))?;
     let text = std::fs::read_to_string(&log);
@@ -44,7 +57,7 @@ pub(crate) fn measure(system: &str, limits: &Limits) -> Result<Measures, String>
         return Err(format!("strace failed: {}", last_line(&output.stderr)));
     }
     let text = text.map_err(|error| error.to_string())?;
-    Ok(count(&text, limits.samples))
+    Ok(count(&text, sections, repetitions))
 }
 
 pub(crate) fn last_line(output: &[u8]) -> String {
@@ -52,17 +65,12 @@ pub(crate) fn last_line(output: &[u8]) -> String {
     text.trim().lines().last().unwrap_or("no output").to_owned()
 }
 
-fn count(log: &str, repetitions: u32) -> Measures {
-    const SECTIONS: [(&str, &str); 3] = [
-        ("idle round trip", "per idle round trip"),
-        ("post, asleep", "per post, asleep"),
-        ("post, busy", "per post, busy"),
-    ];
-    let mut calls = [0_u32; 3];
+fn count(log: &str, sections: &[Section], repetitions: u32) -> Measures {
+    let mut calls = vec![0_u32; sections.len()];
     let mut section = None;
     for line in log.lines() {
         if let Some((_, mark)) = line.split_once(MARK) {
-            section = SECTIONS.iter().position(|(name, _)| mark.starts_with(name));
+            section = sections.iter().position(|(name, _)| mark.starts_with(name));
         } else if let Some(section) = section
             // The second half of a call that another thread's call came between; the pauses of the
             // measurement itself; and what is no call.
@@ -71,8 +79,14 @@ fn count(log: &str, repetitions: u32) -> Measures {
             calls[section] += 1;
         }
     }
-    let per = |n: usize| (SECTIONS[n].1, f64::from(calls[n]) / f64::from(repetitions));
-    [per(0), per(1), per(2)].into()
+    let figures = sections
+        .iter()
+        .zip(calls)
+        .map(|((_, name), calls)| (*name, f64::from(calls) / f64::from(repetitions)));
+    Measures {
+        figures: figures.collect(),
+        how: None,
+    }
 }
 
 #[cfg(test)]
@@ -92,8 +106,8 @@ mod tests {
 1 statx(AT_FDCWD, "/compare-mark/", AT_STATX_SYNC_AS_STAT) = -1 ENOENT
 1 write(4, "\1", 8) = 8
 "#;
-        let figures = count(log, 2).figures;
-        assert_eq!(("per idle round trip", 1.0), figures[0]);
-        assert_eq!(("per post, busy", 0.0), figures[2]);
+        let sections = [("idle round trip", "per round trip"), ("post", "per post")];
+        let figures = count(log, &sections, 2).figures;
+        assert_eq!(vec![("per round trip", 1.0), ("per post", 0.0)], figures);
     }
 }

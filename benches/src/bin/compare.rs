@@ -1,16 +1,15 @@
-//! Compares rtc-thread with its peers, all in one run.
+//! Compares rtc-thread and socket-server with their peers, all in one run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use benches::CountingAllocator;
-use benches::compare::{dispatch, probe};
-use clap::{Parser, Subcommand};
+use benches::{Comparison, CountingAllocator, compare, probe};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// Compares rtc-thread with its peers, all in one run.
+/// Compares rtc-thread and socket-server with their peers, all in one run.
 #[derive(Debug, Parser)]
 struct Options {
     #[command(subcommand)]
@@ -20,20 +19,11 @@ struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Posts, calls and timers.
-    Dispatch {
-        /// Less than a minute instead of several: fewer samples and rounds.
-        #[arg(long)]
-        quick: bool,
-        /// Only the workloads with this in their title; targets of others are not measured.
-        #[arg(long, value_name = "TEXT")]
-        only: Option<String>,
-        /// Writes all figures to this file.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
+    Dispatch(Run),
     /// What the comparison runs under strace and valgrind.
     #[command(hide = true)]
     Probe {
+        of: Of,
         #[arg(long)]
         system: String,
         #[arg(long)]
@@ -41,12 +31,44 @@ enum Command {
     },
 }
 
+#[derive(Debug, Args)]
+struct Run {
+    /// A minute or less instead of several: fewer samples and rounds.
+    #[arg(long)]
+    quick: bool,
+    /// Only the workloads with this in their title; targets of others are not measured.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Writes all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Of {
+    Dispatch,
+}
+
+impl Run {
+    fn run(&self, comparison: Comparison) -> Result<(), String> {
+        compare(
+            comparison,
+            self.quick,
+            self.only.as_deref(),
+            self.json.as_deref(),
+        )
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Options::parse().command {
-        Command::Dispatch { quick, only, json } => {
-            dispatch(quick, only.as_deref(), json.as_deref())
+        Command::Dispatch(run) => run.run(Comparison::Dispatch),
+        Command::Probe { of, system, bursts } => {
+            let comparison = match of {
+                Of::Dispatch => Comparison::Dispatch,
+            };
+            probe(comparison, &system, bursts)
         }
-        Command::Probe { system, bursts } => probe(&system, bursts),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

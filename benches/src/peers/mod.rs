@@ -67,3 +67,14 @@ pub(crate) trait Handle: Clone + Send + Sync + 'static {
 
 /// What a queue of boxed closures holds.
 pub(crate) type BoxedTask = Box<dyn FnOnce() + Send>;
+
+/// Runs it there, and waits for what it returns.
+pub(crate) fn on_thread<H: Handle, R: Send + 'static>(
+    handle: &H,
+    f: impl FnOnce(&H) -> R + Send + 'static,
+) -> R {
+    let (done, wait) = sync_channel(1);
+    let there = handle.clone();
+    handle.post(move || done.send(f(&there)).expect("the caller waits"));
+    wait.recv().expect("the task ran")
+}

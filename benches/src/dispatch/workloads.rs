@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::peers::{Handle, Peer, Timers};
+use crate::measures::{Measures, PAUSE, histogram, percentiles};
+use crate::peers::{Handle, Peer, Timers, on_thread};
 use crate::{allocations, pin, syscalls};
-
-/// Long enough that both threads sleep: what idle means here.
-pub(crate) const PAUSE: Duration = Duration::from_micros(100);
 
 /// The same under strace, which makes everything slow. Both sides pause there: an answer that comes
 /// while the asker is still on its way to sleep takes fewer system calls.
@@ -58,32 +56,6 @@ pub(crate) struct Limits {
     pub(crate) timers_over: Duration,
 }
 
-/// The figures of one measurement, by name; the name has the unit.
-#[derive(Debug, Default)]
-pub(crate) struct Measures {
-    pub(crate) figures: Vec<(&'static str, f64)>,
-    /// How it was done, if that differs from other systems.
-    pub(crate) how: Option<&'static str>,
-}
-
-impl<const N: usize> From<[(&'static str, f64); N]> for Measures {
-    fn from(figures: [(&'static str, f64); N]) -> Self {
-        Self {
-            figures: figures.into(),
-            how: None,
-        }
-    }
-}
-
-pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, 10_000_000_000, 3).expect("the bounds are valid")
-}
-
-pub(crate) fn percentiles(histogram: &Histogram<u64>) -> [(&'static str, f64); 2] {
-    let us = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-    [("p50 µs", us(0.5)), ("p99 µs", us(0.99))]
-}
-
 /// Measures one system, on fresh threads.
 pub(crate) fn run<P: Peer>(
     workload: Workload,
@@ -120,17 +92,6 @@ pub(crate) fn run<P: Peer>(
             Ok(Measures::default())
         }
     }
-}
-
-/// Runs it there, and waits for what it returns.
-fn on_thread<H: Handle, R: Send + 'static>(
-    handle: &H,
-    f: impl FnOnce(&H) -> R + Send + 'static,
-) -> R {
-    let (done, wait) = sync_channel(1);
-    let there = handle.clone();
-    handle.post(move || done.send(f(&there)).expect("the caller waits"));
-    wait.recv().expect("the task ran")
 }
 
 /// The peer on one core, the caller on the other.

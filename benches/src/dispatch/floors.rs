@@ -10,9 +10,8 @@ use hdrhistogram::Histogram;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::thread::futex;
 
-use crate::workloads::{
-    AWAKE_SAMPLES, LONG_PAUSE, Limits, Measures, PAUSE, Workload, histogram, percentiles,
-};
+use super::workloads::{AWAKE_SAMPLES, LONG_PAUSE, Limits, Workload};
+use crate::measures::{Measures, PAUSE, histogram, percentiles};
 use crate::{pin, syscalls};
 
 /// A means by which two threads, 0 and 1, wake each other.

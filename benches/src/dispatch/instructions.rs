@@ -7,14 +7,16 @@
 use perf_event::Builder;
 use perf_event::events::Hardware;
 
+use super::Dispatch;
+use super::workloads::{BURST, Limits, Workload};
 use crate::compare::System;
+use crate::measures::Measures;
 use crate::syscalls::{last_line, probe};
-use crate::workloads::{BURST, Limits, Measures, Workload};
 
 const FEW: u32 = 10;
 const MANY: u32 = 30;
 
-pub(crate) fn measure(system: &System, limits: &Limits) -> Result<Measures, String> {
+pub(crate) fn measure(system: &System<Dispatch>, limits: &Limits) -> Result<Measures, String> {
     let (few, many, how) = match by_counter(system, FEW, limits) {
         Ok(few) => (
             few,
@@ -35,7 +37,7 @@ pub(crate) fn measure(system: &System, limits: &Limits) -> Result<Measures, Stri
     })
 }
 
-fn by_counter(system: &System, bursts: u32, limits: &Limits) -> Result<u64, String> {
+fn by_counter(system: &System<Dispatch>, bursts: u32, limits: &Limits) -> Result<u64, String> {
     // Threads that this one starts are counted with it.
     let mut counter = Builder::new(Hardware::INSTRUCTIONS)
         .inherit(true)
@@ -54,7 +56,7 @@ fn by_valgrind(system: &str) -> Result<[u64; 2], String> {
     ];
     // Both at once: what is counted does not depend on how fast it goes.
     let children = [FEW, MANY].map(|bursts| {
-        probe("valgrind", &options, system, bursts)
+        probe::<Dispatch>("valgrind", &options, system, bursts)
             .stderr(std::process::Stdio::piped())
             .spawn()
     });
