@@ -12,7 +12,7 @@ fn main() {
 #[cfg(feature = "libuv")]
 fn libuv() {
     cc::Build::new()
-        .file("native/libuv.c")
+        .files(["native/libuv.c", "native/libuv_udp.c"])
         .opt_level(2)
         .compile("bench_libuv");
     println!("cargo::rustc-link-lib=uv");
@@ -25,7 +25,7 @@ fn libwebrtc() {
     cc::Build::new()
         .cpp(true)
         .std("c++20")
-        .file("native/libwebrtc.cc")
+        .files(["native/libwebrtc.cc", "native/libwebrtc_udp.cc"])
         .include("/usr/include/tg_owt")
         .define("WEBRTC_POSIX", None)
         .define("WEBRTC_LINUX", None)

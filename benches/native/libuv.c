@@ -35,6 +35,8 @@ struct bench_uv *bench_uv_new(void (*drain)(void *), void *data) {
   return uv;
 }
 
+uv_loop_t *bench_uv_loop(struct bench_uv *uv) { return &uv->loop; }
+
 /* From any thread. */
 void bench_uv_send(struct bench_uv *uv) { uv_async_send(&uv->async); }
 

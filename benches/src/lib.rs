@@ -5,11 +5,13 @@
 
 mod allocations;
 mod compare;
+mod cpu_clock;
 mod dispatch;
 mod measures;
 mod peers;
 mod pin;
 mod report;
+mod sockets;
 mod syscalls;
 mod targets;
 
@@ -18,12 +20,15 @@ use std::path::Path;
 pub use allocations::CountingAllocator;
 
 use crate::dispatch::Dispatch;
+use crate::sockets::Sockets;
 
 /// What can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// Posts, calls and timers.
     Dispatch,
+    /// UDP sockets.
+    Sockets,
 }
 
 /// Compares everything, or what has `only` in its title, prints it, and writes it to a file if there
@@ -40,6 +45,7 @@ pub fn compare(
 ) -> Result<(), String> {
     match comparison {
         Comparison::Dispatch => compare::compare::<Dispatch>(quick, only, json),
+        Comparison::Sockets => compare::compare::<Sockets>(quick, only, json),
     }
 }
 
@@ -51,5 +57,6 @@ pub fn compare(
 pub fn probe(comparison: Comparison, system: &str, bursts: Option<u32>) -> Result<(), String> {
     match comparison {
         Comparison::Dispatch => compare::probe::<Dispatch>(system, bursts),
+        Comparison::Sockets => compare::probe::<Sockets>(system, bursts),
     }
 }

@@ -7,12 +7,18 @@ use crate::compare::Suite;
 use crate::measures::Measures;
 
 const MARK: &str = "/compare-mark/";
+const OF_THREAD: &str = " of thread ";
 
 /// Says that what follows, until the next mark, is counted under this name. Nothing is if it is
 /// empty. Where nobody watches, it costs one system call and says nothing.
 pub(crate) fn mark(section: &str) {
     // Looking for it is the message.
     let _ = std::fs::metadata(format!("{MARK}{section}"));
+}
+
+/// The same, of which only the calls of one thread are counted.
+pub(crate) fn mark_thread(section: &str, thread: i32) {
+    mark(&format!("{section}{OF_THREAD}{thread}"));
 }
 
 /// The `probe` command of this program for one system, and nothing else.
@@ -67,11 +73,16 @@ pub(crate) fn last_line(output: &[u8]) -> String {
 
 fn count(log: &str, sections: &[Section], repetitions: u32) -> Measures {
     let mut calls = vec![0_u32; sections.len()];
-    let mut section = None;
+    let (mut section, mut only) = (None, None);
     for line in log.lines() {
         if let Some((_, mark)) = line.split_once(MARK) {
             section = sections.iter().position(|(name, _)| mark.starts_with(name));
+            only = mark.split_once(OF_THREAD).and_then(|(_, thread)| {
+                let digits = thread.find(|c: char| !c.is_ascii_digit())?;
+                Some(&thread[..digits])
+            });
         } else if let Some(section) = section
+            && only.is_none_or(|thread| line.split_whitespace().next() == Some(thread))
             // The second half of a call that another thread's call came between; the pauses of the
             // measurement itself; and what is no call.
             && !["resumed>", "nanosleep(", "+++", "---"].iter().any(|other| line.contains(other))
@@ -109,5 +120,16 @@ mod tests {
         let sections = [("idle round trip", "per round trip"), ("post", "per post")];
         let figures = count(log, &sections, 2).figures;
         assert_eq!(vec![("per round trip", 1.0), ("per post", 0.0)], figures);
+    }
+
+    #[test]
+    fn counts_one_thread_alone_if_told_so() {
+        let log = r#"
+1 statx(AT_FDCWD, "/compare-mark/post of thread 12", AT_STATX_SYNC_AS_STAT) = -1 ENOENT
+1 write(4, "\1", 8) = 8
+12 write(4, "\1", 8) = 8
+"#;
+        let figures = count(log, &[("post", "per post")], 1).figures;
+        assert_eq!(vec![("per post", 1.0)], figures);
     }
 }

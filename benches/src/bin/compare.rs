@@ -20,6 +20,8 @@ struct Options {
 enum Command {
     /// Posts, calls and timers.
     Dispatch(Run),
+    /// UDP: forwarding, and answers of an idle loop.
+    Sockets(Run),
     /// What the comparison runs under strace and valgrind.
     #[command(hide = true)]
     Probe {
@@ -47,6 +49,7 @@ struct Run {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Of {
     Dispatch,
+    Sockets,
 }
 
 impl Run {
@@ -63,9 +66,11 @@ impl Run {
 fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Dispatch(run) => run.run(Comparison::Dispatch),
+        Command::Sockets(run) => run.run(Comparison::Sockets),
         Command::Probe { of, system, bursts } => {
             let comparison = match of {
                 Of::Dispatch => Comparison::Dispatch,
+                Of::Sockets => Comparison::Sockets,
             };
             probe(comparison, &system, bursts)
         }

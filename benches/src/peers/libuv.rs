@@ -11,7 +11,7 @@ use super::foreign::{TaskFn, into_raw};
 use super::{BoxedTask, Handle, Peer, Timers};
 
 #[repr(C)]
-struct Uv {
+pub(crate) struct Uv {
     _opaque: [u8; 0],
 }
 
@@ -53,6 +53,12 @@ pub(crate) struct Timer(*mut UvTimer);
 
 // SAFETY: it is used on the loop's thread only.
 unsafe impl Send for Timer {}
+
+impl UvHandle {
+    pub(crate) fn uv(&self) -> *mut Uv {
+        self.uv
+    }
+}
 
 unsafe extern "C" fn drain(queue: *mut c_void) {
     // SAFETY: `start` gave it a queue that outlives the loop.

@@ -7,7 +7,7 @@ use super::foreign::{TaskFn, into_raw};
 use super::{Handle, Peer, Timers};
 
 #[repr(C)]
-struct RtcThread {
+pub(crate) struct RtcThread {
     _opaque: [u8; 0],
 }
 
@@ -41,6 +41,12 @@ pub(crate) struct RtcThreadHandle(*mut RtcThread);
 unsafe impl Send for RtcThreadHandle {}
 // SAFETY: as above.
 unsafe impl Sync for RtcThreadHandle {}
+
+impl RtcThreadHandle {
+    pub(crate) fn thread(&self) -> *mut RtcThread {
+        self.0
+    }
+}
 
 pub(crate) fn start(sockets: bool) -> Result<LibwebrtcThread, String> {
     Ok(LibwebrtcThread(RtcThreadHandle(bench_rtc_new(sockets))))
