@@ -3,6 +3,7 @@
 mod forwarders;
 mod load;
 mod targets;
+mod udp_option;
 mod workloads;
 
 use std::time::Duration;
@@ -133,7 +134,7 @@ impl Suite for Sockets {
         let bursts = Self::PROBE.samples;
         let mut measures = syscalls::measure::<Self>(system.name, &sections, bursts)?;
         for ((sinks, _), (_, calls)) in FANS.iter().zip(&mut measures.figures) {
-            *calls /= (BURST as usize * sinks) as f64;
+            *calls /= (BURST * sinks) as f64;
         }
         Ok(measures)
     }

@@ -1,11 +1,10 @@
 //! What the forwarders are made to do.
 
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::forwarders::Forwarder;
-use super::load::{BURST, Load, any_port};
+use super::load::{BURST, Load, any_port, text};
 use crate::measures::{Measures, PAUSE, histogram, percentiles};
 use crate::{allocations, pin, syscalls};
 
@@ -66,8 +65,8 @@ pub(crate) fn run(workload: Workload, limits: &Limits, start: Start) -> Result<M
 
 /// A forwarder, and what it is to forward; warm.
 fn set_up(start: Start, sinks: usize, packet_bytes: usize) -> Result<(Forwarder, Load), String> {
-    let mut load = Load::new(sinks, packet_bytes).map_err(text)?;
-    let forwarder = start(&load.destinations().map_err(text)?)?;
+    let mut load = Load::new(sinks, packet_bytes)?;
+    let forwarder = start(&load.destinations()?)?;
     for _ in 0..WARM_UP {
         burst(&mut load, &forwarder)?;
     }
@@ -75,14 +74,10 @@ fn set_up(start: Start, sinks: usize, packet_bytes: usize) -> Result<(Forwarder,
 }
 
 /// One burst, and a pause in which the forwarder goes to sleep. Returns the packets that came out.
-fn burst(load: &mut Load, forwarder: &Forwarder) -> Result<u32, String> {
-    let arrived = load.burst(forwarder.address).map_err(text)?;
+fn burst(load: &mut Load, forwarder: &Forwarder) -> Result<usize, String> {
+    let arrived = load.burst(forwarder.address)?;
     std::thread::sleep(PAUSE);
     Ok(arrived)
-}
-
-fn text(error: io::Error) -> String {
-    error.to_string()
 }
 
 /// What a packet that leaves costs the forwarder's thread, its share of receiving and of waking up
@@ -98,8 +93,8 @@ fn forward(
     let (mut expected, mut arrived) = (0, 0);
     let (used, end) = (clock.now()?, Instant::now() + limits.time);
     while Instant::now() < end {
-        expected += u64::from(BURST) * sinks as u64;
-        arrived += u64::from(burst(&mut load, &forwarder)?);
+        expected += BURST * sinks;
+        arrived += burst(&mut load, &forwarder)?;
     }
     let used = (clock.now()? - used).as_secs_f64();
     if arrived == 0 {
@@ -126,7 +121,8 @@ fn idle_ping(start: Start, limits: &Limits) -> Result<Measures, String> {
         .set_read_timeout(Some(Duration::from_millis(100)))
         .map_err(text)?;
     let forwarder = start(&[asker.local_addr().map_err(text)?])?;
-    let mut round_trips = histogram();
+    let clock = forwarder.thread.clock;
+    let (mut round_trips, mut used) = (histogram(), clock.now()?);
     let mut packet = [0; 200];
     let end = Instant::now() + limits.time;
     for n in 0..limits.samples + WARM_UP {
@@ -135,14 +131,24 @@ fn idle_ping(start: Start, limits: &Limits) -> Result<Measures, String> {
         asker.send_to(&packet, forwarder.address).map_err(text)?;
         asker.recv(&mut packet).map_err(text)?;
         let now = Instant::now();
-        if n >= WARM_UP {
+        if n < WARM_UP {
+            used = clock.now()?;
+        } else {
             round_trips.saturating_record((now - start).as_nanos() as u64);
         }
         if now > end {
             break;
         }
     }
-    Ok(percentiles(&round_trips).into())
+    std::thread::sleep(PAUSE);
+    let used = (clock.now()? - used).as_nanos() as f64;
+    let [p50, p99] = percentiles(&round_trips);
+    Ok([
+        p50,
+        p99,
+        ("CPU ns per ping", used / round_trips.len() as f64),
+    ]
+    .into())
 }
 
 fn count_allocations(start: Start, limits: &Limits) -> Result<Measures, String> {
@@ -157,7 +163,7 @@ fn count_allocations(start: Start, limits: &Limits) -> Result<Measures, String> 
         }
     });
     failed?;
-    Ok([("per packet", all as f64 / f64::from(packets))].into())
+    Ok([("per packet", all as f64 / packets as f64)].into())
 }
 
 fn system_calls(

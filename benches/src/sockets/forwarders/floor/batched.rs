@@ -1,13 +1,12 @@
 //! As few system calls as can be, and nothing copied: what arrives leaves from where it arrived.
 
-use std::ffi::c_void;
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
 use super::{BUFFER_BYTES, Calls};
+use crate::sockets::udp_option::coalesce;
 
 /// Datagrams, or trains of coalesced ones, that are received with one call.
 const SLOTS: usize = 32;
@@ -33,7 +32,7 @@ pub(super) struct Batched {
 
 impl Batched {
     pub(super) fn new(socket: &UdpSocket, destinations: &[SocketAddr]) -> Result<Self, String> {
-        coalesce(socket).map_err(|error| format!("UDP_GRO: {error}"))?;
+        coalesce(socket)?;
         // SAFETY: a socket address of zeros is one.
         let unset: libc::sockaddr_in = unsafe { std::mem::zeroed() };
         let destinations = destinations.iter().map(|address| {
@@ -168,26 +167,6 @@ impl Calls for Batched {
             self.find_runs();
             self.send(socket);
         }
-    }
-}
-
-/// Lets the kernel hand out as one what it has coalesced.
-fn coalesce(socket: &UdpSocket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option is an int, and there is one.
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            (&raw const on).cast::<c_void>(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if set == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 
