@@ -28,7 +28,7 @@ pub(crate) const BURST: usize = 8;
 /// Long enough for any system to forward a burst; what has not come then is lost.
 const LOST_AFTER: Duration = Duration::from_millis(100);
 
-/// Between looks at the sinks. Shorter than the forwarder takes to be asleep again.
+/// Between looks at the sinks: a look takes the lock that the forwarder's send takes.
 const LOOK_EVERY: Duration = Duration::from_micros(20);
 
 pub(crate) fn any_port() -> SocketAddr {

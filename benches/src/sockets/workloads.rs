@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::forwarders::Forwarder;
 use super::load::{BURST, Load, any_port, text};
 use crate::measures::{Measures, PAUSE, histogram, percentiles};
-use crate::{allocations, pin, syscalls};
+use crate::pin::{self, Awake};
+use crate::{allocations, syscalls};
 
 /// Bursts before anything is measured: what grows has grown, what is learned is learned.
 const WARM_UP: u32 = 20;
@@ -88,6 +89,7 @@ fn forward(
     packet_bytes: usize,
     limits: &Limits,
 ) -> Result<Measures, String> {
+    let _awake = Awake::core(1);
     let (forwarder, mut load) = set_up(start, sinks, packet_bytes)?;
     let clock = forwarder.thread.clock;
     let (mut expected, mut arrived) = (0, 0);
