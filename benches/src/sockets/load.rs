@@ -25,8 +25,8 @@ use super::udp_option::segment;
 /// Packets that are sent at once: a frame of video.
 pub(crate) const BURST: usize = 8;
 
-/// Long enough for any system to forward a burst; what has not come then is lost.
-const LOST_AFTER: Duration = Duration::from_millis(100);
+/// Long enough for any system to forward a burst, under strace too; what has not come then is lost.
+const LOST_AFTER: Duration = Duration::from_secs(1);
 
 /// Between looks at the sinks: a look takes the lock that the forwarder's send takes.
 const LOOK_EVERY: Duration = Duration::from_micros(20);
