@@ -4,6 +4,7 @@
 //! systems is the program `compare`, of which this library is the inside.
 
 mod allocations;
+mod awake;
 mod compare;
 mod cpu_clock;
 mod dispatch;
@@ -23,7 +24,7 @@ use crate::dispatch::Dispatch;
 use crate::sockets::Sockets;
 
 /// What can be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Comparison {
     /// Posts, calls and timers.
     Dispatch,

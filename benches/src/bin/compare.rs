@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use benches::{Comparison, CountingAllocator, compare, probe};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -25,7 +25,7 @@ enum Command {
     /// What the comparison runs under strace and valgrind.
     #[command(hide = true)]
     Probe {
-        of: Of,
+        of: Comparison,
         #[arg(long)]
         system: String,
         #[arg(long)]
@@ -46,12 +46,6 @@ struct Run {
     json: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Of {
-    Dispatch,
-    Sockets,
-}
-
 impl Run {
     fn run(&self, comparison: Comparison) -> Result<(), String> {
         compare(
@@ -67,13 +61,7 @@ fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Dispatch(run) => run.run(Comparison::Dispatch),
         Command::Sockets(run) => run.run(Comparison::Sockets),
-        Command::Probe { of, system, bursts } => {
-            let comparison = match of {
-                Of::Dispatch => Comparison::Dispatch,
-                Of::Sockets => Comparison::Sockets,
-            };
-            probe(comparison, &system, bursts)
-        }
+        Command::Probe { of, system, bursts } => probe(of, &system, bursts),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

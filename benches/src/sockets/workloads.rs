@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::forwarders::Forwarder;
 use super::load::{BURST, Load, any_port, text};
+use crate::awake::Awake;
 use crate::measures::{Measures, PAUSE, histogram, percentiles};
-use crate::pin::{self, Awake};
-use crate::{allocations, syscalls};
+use crate::{allocations, pin, syscalls};
 
 /// Bursts before anything is measured: what grows has grown, what is learned is learned.
 const WARM_UP: u32 = 20;
@@ -106,10 +106,7 @@ fn forward(
     Ok([
         (NS_PER_PACKET, used * 1e9 / packets),
         ("k packets/s per core", packets / used / 1e3),
-        (
-            "lost %",
-            (expected - arrived) as f64 / expected as f64 * 100.0,
-        ),
+        ("lost %", (1.0 - packets / expected as f64) * 100.0),
     ]
     .into())
 }

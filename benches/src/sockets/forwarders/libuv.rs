@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{Forwarder, ThreadInfo};
-use crate::peers::libuv::{Uv, UvThread, start as start_loop};
+use crate::peers::libuv::{Uv, start as start_loop};
 use crate::peers::{Peer, on_thread};
 
 #[repr(C)]
@@ -35,7 +35,7 @@ impl Drop for Memory {
 }
 
 pub(crate) fn start(destinations: &[SocketAddr]) -> Result<Forwarder, String> {
-    let peer: UvThread = start_loop()?;
+    let peer = start_loop()?;
     let ports: Vec<u16> = destinations.iter().map(SocketAddr::port).collect();
     let (port, memory, thread) = on_thread(&peer.handle(), move |handle| {
         let mut port = 0;
