@@ -15,8 +15,9 @@ use crate::packet::{Buffer, Packet};
 const BUFFER_BYTES: usize = 1 << 16;
 /// What one receive call takes at most, coalesced ones counted as one.
 const MAX_SLOTS: usize = 32;
-/// What the first receive call takes; the next take as many as arrive.
-const FIRST_SLOTS: usize = 4;
+/// What a receive call takes where datagrams come one by one: one, and room for another, so that the
+/// call finds out that there is none.
+const FEWEST_SLOTS: usize = 2;
 /// How many buffers there may be by default, those included that are lent to [`Packet`]s.
 const DEFAULT_LIMIT: usize = 256;
 
@@ -132,7 +133,7 @@ impl Default for RecvBatch {
         Self {
             slots: Vec::new(),
             filled: 0,
-            wanted: FIRST_SLOTS,
+            wanted: FEWEST_SLOTS,
             lent: Vec::new(),
             lending: Cell::new(0),
             max_slots: MAX_SLOTS,
@@ -267,9 +268,9 @@ impl RecvBatch {
         let wanted = if filled == asked {
             asked * 2
         } else {
-            filled.max(FIRST_SLOTS)
+            (filled + 1).max(asked / 2)
         };
-        self.wanted = wanted.min(self.max_slots);
+        self.wanted = wanted.max(FEWEST_SLOTS).min(self.max_slots);
     }
 
     /// Whether there is a buffer for this slot if its own is lent.
@@ -343,7 +344,7 @@ mod tests {
             fill(&mut batch, &[b"y"]);
             assert_eq!(b"x", &packet[..]);
         }
-        assert!(batch.slots.len() + batch.lent.len() <= FIRST_SLOTS + 2);
+        assert!(batch.slots.len() + batch.lent.len() <= FEWEST_SLOTS + 2);
     }
 
     #[test]
@@ -352,7 +353,7 @@ mod tests {
         let mut kept = Vec::new();
         for n in 0..1000_u32 {
             let data = n.to_be_bytes();
-            assert!(fill(&mut batch, &[&data[..]; 40]) >= FIRST_SLOTS);
+            assert!(fill(&mut batch, &[&data[..]; 40]) >= FEWEST_SLOTS);
             kept.extend(batch.iter().map(|datagram| (n, datagram.share())));
         }
         assert!(batch.slots.len() + batch.lent.len() <= 64);
@@ -363,11 +364,11 @@ mod tests {
     fn a_batch_grows_with_what_arrives_and_not_before() {
         let mut batch = RecvBatch::new();
         fill(&mut batch, &[b"x"]);
-        assert_eq!(FIRST_SLOTS, batch.slots.len());
+        assert_eq!(FEWEST_SLOTS, batch.slots.len());
         let sizes: Vec<_> = (0..5)
             .map(|_| fill(&mut batch, &[&b"x"[..]; 100]))
             .collect();
-        assert_eq!(vec![4, 8, 16, 32, 32], sizes);
+        assert_eq!(vec![2, 4, 8, 16, 32], sizes);
     }
 
     #[test]

@@ -21,9 +21,7 @@ impl UdpHandler for Forward {
             for destination in &self.destinations {
                 for datagram in self.arrivals.iter() {
                     // What there is no room for is lost, as datagrams are.
-                    let _ = self
-                        .departures
-                        .push(*destination, None, None, datagram.data);
+                    let _ = self.departures.push(*destination, datagram.data);
                 }
             }
             socket.send_batch(&mut self.departures);
