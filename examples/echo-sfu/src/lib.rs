@@ -43,6 +43,7 @@ pub mod cli;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod objects;
 
 mod demux;
 #[cfg(feature = "openssl")]

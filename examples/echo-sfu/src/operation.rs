@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rtc_thread::{Call, Reply};
+use rtc_thread::{Call, CallError, Reply};
 
 use crate::ApiError;
 
@@ -14,13 +14,13 @@ use crate::ApiError;
 /// cancels nothing. It can be awaited in any executor.
 #[derive(Debug)]
 #[must_use = "the operation takes place all the same; drop it with `let _ =` if its result is of no interest"]
-pub struct Operation<T>(Call<Result<T, ApiError>>);
+pub struct Operation<T, E = ApiError>(Call<Result<T, E>>);
 
 /// Where the result of an operation is to be sent, by whichever thread ends it.
-pub(crate) type ReplyTo<T> = Reply<Result<T, ApiError>>;
+pub(crate) type ReplyTo<T, E = ApiError> = Reply<Result<T, E>>;
 
-impl<T> Operation<T> {
-    pub(crate) fn new() -> (ReplyTo<T>, Self) {
+impl<T, E: From<CallError>> Operation<T, E> {
+    pub(crate) fn new() -> (ReplyTo<T, E>, Self) {
         let (reply, call) = rtc_thread::reply();
         (reply, Self(call))
     }
@@ -30,13 +30,25 @@ impl<T> Operation<T> {
     /// # Errors
     ///
     /// What the operation failed with.
-    pub fn wait(self) -> Result<T, ApiError> {
+    pub fn wait(self) -> Result<T, E> {
         self.0.wait().unwrap_or_else(|error| Err(error.into()))
+    }
+
+    /// The result, if it is there already; the operation, if not.
+    ///
+    /// # Errors
+    ///
+    /// The operation itself.
+    pub fn try_take(self) -> Result<Result<T, E>, Self> {
+        match self.0.try_take() {
+            Ok(result) => Ok(result.unwrap_or_else(|error| Err(error.into()))),
+            Err(call) => Err(Self(call)),
+        }
     }
 }
 
-impl<T> Future for Operation<T> {
-    type Output = Result<T, ApiError>;
+impl<T, E: From<CallError>> Future for Operation<T, E> {
+    type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0)

@@ -1,0 +1,45 @@
+//! Why an operation on an object is refused.
+
+use rtc_thread::CallError;
+use thiserror::Error;
+
+use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+
+/// Why an operation on an object was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// The worker's thread has ended.
+    #[error("the worker is closed")]
+    WorkerClosed,
+    /// The router is closed, or never was one of this worker.
+    #[error("router {0} is closed")]
+    RouterClosed(RouterId),
+    /// The transport is closed.
+    #[error("transport {0} is closed")]
+    TransportClosed(TransportId),
+    /// The producer is closed, or is not one of this router.
+    #[error("producer {0} is closed, or is not of this router")]
+    ProducerClosed(ProducerId),
+    /// The consumer is closed.
+    #[error("consumer {0} is closed")]
+    ConsumerClosed(ConsumerId),
+    /// A router cannot be piped to itself.
+    #[error("a router cannot be piped to itself")]
+    SameRouter,
+    /// The object has as many dependents as it may have.
+    #[error("the limit of {0} is reached")]
+    TooMany(usize),
+    /// The operation panicked, which is a fault of ours.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl From<CallError> for ObjectError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Quit | CallError::Gone => Self::WorkerClosed,
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}

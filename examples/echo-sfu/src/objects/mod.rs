@@ -1,0 +1,44 @@
+//! The objects of an SFU, and who is connected to whom: objects that cannot end up inconsistent.
+//!
+//! A [`Worker`] owns [`Router`]s; a router has transports; on a transport media comes in, as a
+//! [`Producer`], or goes out, as a [`Consumer`] of a producer of the same router. A producer can be
+//! [piped](Router::pipe) to another router, of the same worker or of another one, where it is a
+//! producer again. The names, and what they mean, are mediasoup's.
+//!
+//! Two rules keep everything consistent, whatever is called when, and whether or not anybody waits:
+//!
+//! - **Order.** An operation takes effect in the order in which it was called. Calling it enqueues it
+//!   on the thread of its router; the [`Operation`](crate::Operation) that is returned may be awaited,
+//!   or dropped, which changes nothing.
+//! - **State.** What depends on something else has a copy of its state, not a listener to its
+//!   changes. The copy is made when the dependent is, in one step with it, and whatever changes after
+//!   that follows on the way that the creation took, in order. There is no moment between "state
+//!   read" and "listener attached", because there is no listener to attach. So once nothing is under
+//!   way, everything agrees with what it depends on.
+//!
+//! Events tell the application of changes, in their order. They are read from the object they are
+//! about, so none comes before that object.
+//!
+//! `cargo run --release -p echo-sfu --example founding_scenario` tries both rules on every
+//! interleaving of a scenario that breaks SFUs made of listeners.
+
+mod consumer;
+mod error;
+mod events;
+mod id;
+mod pipe;
+mod producer;
+mod replica;
+mod router;
+mod transport;
+mod worker;
+
+pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, ConsumerStatus};
+pub use error::ObjectError;
+pub use events::{CloseReason, Events};
+pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
+pub use pipe::Piped;
+pub use producer::{Producer, ProducerEvent, ProducerOptions, ProducerStatus};
+pub use router::{Router, RouterEvent};
+pub use transport::{DirectTransport, TransportEvent};
+pub use worker::Worker;

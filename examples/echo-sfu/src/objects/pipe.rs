@@ -1,0 +1,202 @@
+//! Pipes: a producer of one router as a producer of another.
+//!
+//! The router that has the producer makes a consumer of it, and orders the other router to make a
+//! producer; the order carries the state as it is in that step. Whatever changes after that goes the
+//! same way, from the same thread to the same thread, and so arrives after the order, in order.
+
+use rtc_thread::ThreadBound;
+
+use super::consumer::Consumer;
+use super::error::ObjectError;
+use super::events::{CloseReason, EventSink};
+use super::id::{ConsumerId, ProducerId, RouterId};
+use super::producer::{Producer, ProducerOptions};
+use super::replica::{Replica, Versioned};
+use super::router::Router;
+use super::worker::{WorkerState, enqueue};
+use crate::Operation;
+use crate::operation::ReplyTo;
+
+/// A producer that is piped: the two ends.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Piped {
+    /// The consumer of it, on the router where it comes from.
+    pub consumer: Consumer,
+    /// The producer that it is on the other router.
+    pub producer: Producer,
+}
+
+/// A router, wherever it is.
+#[derive(Debug, Clone)]
+pub(super) struct RouterAddress {
+    pub(super) id: RouterId,
+    pub(super) worker: ThreadBound<WorkerState>,
+}
+
+/// The far end of a pipe, as the consumer knows it that feeds it.
+#[derive(Debug)]
+pub(super) struct PipedTo {
+    router: RouterAddress,
+    producer: ProducerId,
+}
+
+/// The near end of a pipe, as the producer knows it that is fed.
+#[derive(Debug)]
+pub(super) struct PipedFrom {
+    router: RouterAddress,
+    /// None if it is known through another one of these.
+    consumer: Option<ConsumerId>,
+}
+
+impl PipedTo {
+    pub(super) fn new(router: RouterAddress, producer: ProducerId) -> Self {
+        Self { router, producer }
+    }
+
+    pub(super) fn producer(&self) -> ProducerId {
+        self.producer
+    }
+
+    pub(super) fn leads_to(&self, router: RouterId) -> bool {
+        self.router.id == router
+    }
+
+    pub(super) fn source_changed(&self, paused: Versioned<bool>) {
+        let (id, producer) = (self.router.id, self.producer);
+        // Refused if the other worker is closed, and all its objects with it.
+        let _ = self.router.worker.post(move |state| {
+            if let Ok(router) = state.router(id) {
+                router.piped_source_changed(producer, paused);
+            }
+        });
+    }
+}
+
+impl Drop for PipedTo {
+    /// However the consumer ends, a panic of its thread included, the producer that it feeds does.
+    fn drop(&mut self) {
+        let (id, producer) = (self.router.id, self.producer);
+        let _ = self.router.worker.post(move |state| {
+            if let Ok(router) = state.router(id) {
+                // It may be closed already, for a reason of its own.
+                let _ = router.close_producer(producer, CloseReason::ProducerClosed);
+            }
+        });
+    }
+}
+
+impl Drop for PipedFrom {
+    /// However the producer ends, or does not even come into being, the consumer that feeds it ends.
+    fn drop(&mut self) {
+        let Some(consumer) = self.consumer else {
+            return;
+        };
+        let id = self.router.id;
+        let _ = self.router.worker.post(move |state| {
+            if let Ok(router) = state.router(id) {
+                let _ = router.close_consumer(consumer, CloseReason::ProducerClosed);
+            }
+        });
+    }
+}
+
+impl Router {
+    /// Makes a producer of this router one of another router, too, of whichever worker.
+    ///
+    /// Whether it is paused, and whether it is closed, is the same there as here, once nothing is
+    /// under way. Piped to the same router again, it is the same pipe.
+    ///
+    /// mediasoup: `pipeToRouter`.
+    pub fn pipe(&self, producer: ProducerId, to: &Self) -> Operation<Piped, ObjectError> {
+        let (from, to) = (self.address(), to.address());
+        enqueue(&self.address().worker, move |state, reply| {
+            if let Err((reply, error)) = state.begin_pipe(from, producer, to, reply) {
+                reply.send(Err(error));
+            }
+        })
+    }
+}
+
+/// What goes from the near end to the far end.
+struct Order {
+    to: RouterAddress,
+    from: RouterId,
+    producer: ProducerId,
+    source: PipedFrom,
+    paused: Versioned<bool>,
+    /// The near end of it, for whoever asked.
+    consumer: Consumer,
+}
+
+type Refused = (ReplyTo<Piped, ObjectError>, ObjectError);
+
+impl WorkerState {
+    fn begin_pipe(
+        &mut self,
+        from: RouterAddress,
+        producer: ProducerId,
+        to: RouterAddress,
+        reply: ReplyTo<Piped, ObjectError>,
+    ) -> Result<(), Refused> {
+        if from.id == to.id {
+            return Err((reply, ObjectError::SameRouter));
+        }
+        let router = match self.router(from.id) {
+            Ok(router) => router,
+            Err(error) => return Err((reply, error)),
+        };
+        let (consumer, piped, paused, events) = match router.pipe_consumer(producer, &to) {
+            Ok(made) => made,
+            Err(error) => return Err((reply, error)),
+        };
+        let order = Order {
+            from: from.id,
+            producer: piped,
+            consumer: Consumer::new(
+                consumer,
+                producer,
+                from.id,
+                from.worker.clone(),
+                paused.state,
+                events,
+            ),
+            source: PipedFrom {
+                router: from,
+                consumer: Some(consumer),
+            },
+            paused,
+            to: to.clone(),
+        };
+        // If it is refused, the order is dropped, and closes the consumer; the reply settles.
+        let _ = to
+            .worker
+            .post(move |state| reply.send(state.complete_pipe(order)));
+        Ok(())
+    }
+
+    fn complete_pipe(&mut self, mut order: Order) -> Result<Piped, ObjectError> {
+        let router = self.router(order.to.id)?;
+        let options = ProducerOptions::new();
+        let known = router.subscribe_to_producer(order.producer);
+        let events = match known {
+            Some(events) => {
+                // The pipe exists, and has one of these.
+                order.source.consumer = None;
+                events
+            }
+            None => {
+                let (sink, events) = EventSink::new();
+                let transport = router.pipe_transport(order.from);
+                let source = (order.source, Replica::of(order.paused));
+                router.add_producer(order.producer, transport, options, Some(source), sink)?;
+                events
+            }
+        };
+        let (id, worker) = (order.to.id, order.to.worker);
+        Ok(Piped {
+            consumer: order.consumer,
+            producer: Producer::new(order.producer, id, worker, events),
+        })
+    }
+}

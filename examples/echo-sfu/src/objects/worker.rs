@@ -1,0 +1,107 @@
+//! A worker: a thread that owns routers.
+
+use std::collections::BTreeMap;
+
+use rtc_thread::{PostError, ThreadBound, ThreadHandle};
+
+use super::error::ObjectError;
+use super::events::{CloseReason, EventSink};
+use super::id::RouterId;
+use super::router::{Router, RouterState};
+use crate::Operation;
+use crate::operation::ReplyTo;
+
+/// A thread that owns routers: it decides, and touches no packet.
+///
+/// mediasoup: `Worker`, which is a process.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    state: ThreadBound<WorkerState>,
+}
+
+/// What a worker's thread has. When the thread ends, for whatever reason, it is dropped, and those
+/// who depend on it are told.
+#[derive(Debug, Default)]
+pub(super) struct WorkerState {
+    routers: BTreeMap<RouterId, RouterState>,
+    is_closed: bool,
+}
+
+impl Worker {
+    /// A worker on this thread.
+    ///
+    /// # Errors
+    ///
+    /// The thread has quit.
+    pub fn new(thread: &ThreadHandle) -> Result<Self, PostError> {
+        let state = ThreadBound::new(thread, WorkerState::default)?;
+        Ok(Self { state })
+    }
+
+    /// Creates a router.
+    pub fn create_router(&self) -> Operation<Router, ObjectError> {
+        let worker = self.state.clone();
+        enqueue(&self.state, move |state, reply| {
+            reply.send(state.create_router(worker));
+        })
+    }
+
+    /// Closes the worker, and all its routers.
+    pub fn close(&self) -> Operation<(), ObjectError> {
+        enqueue(&self.state, |state, reply| {
+            state.close();
+            reply.send(Ok(()));
+        })
+    }
+}
+
+/// Enqueues an operation on a worker's thread.
+pub(super) fn enqueue<T: Send + 'static>(
+    worker: &ThreadBound<WorkerState>,
+    operation: impl FnOnce(&mut WorkerState, ReplyTo<T, ObjectError>) + Send + 'static,
+) -> Operation<T, ObjectError> {
+    let (reply, pending) = Operation::new();
+    // A refused operation is dropped with its reply, and so settles: the worker is closed.
+    let _ = worker.post(move |state| operation(state, reply));
+    pending
+}
+
+impl WorkerState {
+    fn create_router(&mut self, worker: ThreadBound<Self>) -> Result<Router, ObjectError> {
+        if self.is_closed {
+            return Err(ObjectError::WorkerClosed);
+        }
+        let id = RouterId::next();
+        let (sink, events) = EventSink::new();
+        self.routers.insert(id, RouterState::new(sink));
+        Ok(Router::new(id, worker, events))
+    }
+
+    pub(super) fn router(&mut self, id: RouterId) -> Result<&mut RouterState, ObjectError> {
+        if self.is_closed {
+            return Err(ObjectError::WorkerClosed);
+        }
+        self.routers
+            .get_mut(&id)
+            .ok_or(ObjectError::RouterClosed(id))
+    }
+
+    pub(super) fn close_router(&mut self, id: RouterId, reason: CloseReason) {
+        if let Some(mut router) = self.routers.remove(&id) {
+            router.close(reason);
+        }
+    }
+
+    fn close(&mut self) {
+        self.is_closed = true;
+        while let Some((_, mut router)) = self.routers.pop_first() {
+            router.close(CloseReason::WorkerClosed);
+        }
+    }
+}
+
+impl Drop for WorkerState {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
