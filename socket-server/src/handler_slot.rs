@@ -60,7 +60,8 @@ impl<H: ?Sized> TakenHandler<'_, H> {
         }
     }
 
-    fn is_current(&self) -> bool {
+    /// Whether it has not been replaced or cleared since it was taken.
+    pub(crate) fn is_current(&self) -> bool {
         self.slot.changes.get() == self.changes
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::dscp::Dscp;
 use crate::firewall::{Direction, Firewall, Protocol};
-use crate::handler_slot::HandlerSlot;
+use crate::handler_slot::{HandlerSlot, TakenHandler};
 use crate::registry::{Key, News, Registered, SharedRegistry};
 use crate::resolution::{OnResolved, Resolution};
 use crate::tcp_options::{KeepAlive, TcpOptions};
@@ -79,6 +79,9 @@ pub(crate) trait TcpIo {
 
     fn peer_addr(&self) -> io::Result<SocketAddr>;
 
+    /// Asked when there is news after the end of what the peer sends, where reading tells nothing.
+    fn failure(&self) -> io::Result<()>;
+
     fn option(&self, option: TcpOption) -> io::Result<u64>;
 
     fn set_option(&self, option: TcpOption, value: u64) -> io::Result<()>;
@@ -144,6 +147,8 @@ impl From<(&str, u16)> for TcpTarget {
 /// ```
 pub struct TcpSocket {
     core: Rc<TcpCore>,
+    /// Whether dropping this closes the socket: not so for what handlers are given.
+    is_owner: bool,
 }
 
 struct TcpCore {
@@ -209,20 +214,25 @@ impl TcpSocket {
             finished: Cell::default(),
             failed: RefCell::default(),
         });
-        Self { core }
+        Self {
+            core,
+            is_owner: true,
+        }
     }
 
     /// A socket for a connection that exists: `open` is given the key under which it is registered.
+    /// The peer's address is what the listener knows; a connection that has ended has none any more.
     pub(crate) fn accepted(
         server: Rc<dyn TcpServer>,
         registry: SharedRegistry,
         options: &TcpOptions,
+        peer: SocketAddr,
         open: impl FnOnce(Key) -> io::Result<Box<dyn TcpIo>>,
     ) -> io::Result<Self> {
         let socket = Self::new(server, registry, options);
         let core = &socket.core;
         let io = open(core.new_key())?;
-        core.peer.set(io.peer_addr().ok());
+        core.peer.set(Some(peer));
         core.io.replace(Some(Rc::from(io)));
         core.state.set(TcpState::Connected);
         Ok(socket)
@@ -544,6 +554,15 @@ impl TcpSocket {
     }
 }
 
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        if self.is_owner {
+            // Not left to the core, which outlives this while its handler runs.
+            self.core.reset();
+        }
+    }
+}
+
 impl fmt::Debug for TcpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpSocket")
@@ -615,7 +634,10 @@ impl TcpCore {
         let key = self.new_key();
         let server = self.server.clone();
         let connecting = server.connect(address, &self.options.borrow(), key);
-        let io = connecting.inspect_err(|_| self.registry.borrow_mut().remove(key))?;
+        let io = connecting.inspect_err(|_| {
+            self.registry.borrow_mut().remove(key);
+            self.key.set(None);
+        })?;
         self.io.replace(Some(Rc::from(io)));
         self.peer.set(Some(address));
         self.state.set(TcpState::Connecting);
@@ -662,22 +684,31 @@ impl TcpCore {
             Some(code) => io::Error::from_raw_os_error(code),
             None => io::Error::from(error.kind()),
         };
-        self.state.set(TcpState::Closed);
-        self.end_io();
-        self.readable.set(false);
-        self.writable.set(false);
+        self.end();
         self.failed.replace(Some(error));
         self.queue_if_ready();
         same
     }
 
+    /// It is not connected any more, and nothing that was left of that is of interest.
+    fn end(&self) {
+        self.state.set(TcpState::Closed);
+        self.end_io();
+        for flag in [&self.readable, &self.writable, &self.blocked] {
+            flag.set(false);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.finished.get() && self.peer_finished.get() == PeerFinished::Told
+    }
+
     fn has_news(&self) -> bool {
-        let is_over = self.finished.get() && self.peer_finished.get() == PeerFinished::Told;
         self.readable.get()
             || self.writable.get()
             || self.peer_finished.get() == PeerFinished::News
             || self.failed.borrow().is_some()
-            || is_over
+            || self.is_over()
     }
 
     fn queue_if_ready(&self) {
@@ -713,6 +744,15 @@ impl TcpCore {
         false
     }
 
+    /// There is news, but nothing to be read any more.
+    fn look_for_failure(&self) {
+        self.readable.set(false);
+        let io = self.io.borrow().clone();
+        if let Some(Err(error)) = io.map(|io| io.failure()) {
+            self.fail(error);
+        }
+    }
+
     fn option(&self, option: TcpOption, kept: u64) -> io::Result<u64> {
         match &*self.io.borrow() {
             Some(io) => io.option(option),
@@ -745,36 +785,43 @@ impl Registered for TcpCore {
         let Some(mut handler) = self.handler.take() else {
             return;
         };
-        // A handler that closes and connects again has begun another life, which is not this one's.
+        let socket = TcpSocket {
+            core: self.clone(),
+            is_owner: false,
+        };
+        // A handler that closes the socket, or drops it, and perhaps connects again, has ended this
+        // life; one that replaces itself leaves the rest to the next.
         let key = self.key.get();
-        let is_same_life = || self.key.get() == key;
-        let socket = TcpSocket { core: self.clone() };
+        let goes_on = |handler: &TakenHandler<'_, dyn TcpHandler>| {
+            self.key.get() == key && handler.is_current()
+        };
+        let is_connected = || self.state.get() == TcpState::Connected;
         if self.state.get() == TcpState::Connecting && self.finish_connecting() {
             handler.call(|handler| handler.on_connected(&socket));
         }
-        if self.state.get() == TcpState::Connected && is_same_life() {
-            if self.writable.replace(false) {
-                self.blocked.set(false);
-                handler.call(|handler| handler.on_writable(&socket));
-            }
-            if self.readable.get() && is_same_life() {
+        if goes_on(&handler) && is_connected() && self.writable.replace(false) {
+            self.blocked.set(false);
+            handler.call(|handler| handler.on_writable(&socket));
+        }
+        if goes_on(&handler) && is_connected() && self.readable.get() {
+            if self.peer_finished.get() == PeerFinished::No {
                 handler.call(|handler| handler.on_readable(&socket));
-            }
-            if self.peer_finished.get() == PeerFinished::News && is_same_life() {
-                self.peer_finished.set(PeerFinished::Told);
-                if !self.options.borrow().half_open {
-                    self.finished.set(true);
-                } else if !self.finished.get() {
-                    handler.call(|handler| handler.on_peer_finished(&socket));
-                }
+            } else {
+                self.look_for_failure();
             }
         }
-        if is_same_life() {
-            let is_over = self.finished.get() && self.peer_finished.get() == PeerFinished::Told;
+        if goes_on(&handler) && is_connected() && self.peer_finished.get() == PeerFinished::News {
+            self.peer_finished.set(PeerFinished::Told);
+            if !self.options.borrow().half_open {
+                self.finished.set(true);
+            } else if !self.finished.get() {
+                handler.call(|handler| handler.on_peer_finished(&socket));
+            }
+        }
+        if goes_on(&handler) {
             let error = self.failed.replace(None);
-            if is_over || error.is_some() {
-                self.state.set(TcpState::Closed);
-                self.end_io();
+            if self.is_over() || error.is_some() {
+                self.end();
                 self.peer_finished.set(PeerFinished::No);
                 self.finished.set(false);
                 handler.call(|handler| handler.on_closed(&socket, error));
@@ -782,11 +829,5 @@ impl Registered for TcpCore {
         }
         drop(handler);
         self.queue_if_ready();
-    }
-}
-
-impl Drop for TcpCore {
-    fn drop(&mut self) {
-        self.reset();
     }
 }

@@ -58,10 +58,10 @@ impl PhysicalListener {
     }
 
     fn accept_one(&self) -> io::Result<TcpSocket> {
-        let (stream, _) = self.io.borrow().accept()?;
+        let (stream, peer) = self.io.borrow().accept()?;
         let server = &self.server;
         let (registry, options) = (server.registry.clone(), &self.accepted);
-        TcpSocket::accepted(server.clone(), registry, options, |key| {
+        TcpSocket::accepted(server.clone(), registry, options, peer, |key| {
             let stream = PhysicalStream::accepted(server.clone(), into_std(stream), options, key)?;
             Ok(Box::new(stream))
         })

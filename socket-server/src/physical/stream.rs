@@ -140,11 +140,8 @@ fn user_timeout(_socket: &Socket) -> io::Result<u64> {
 
 impl TcpIo for PhysicalStream {
     fn finish_connect(&self) -> io::Result<bool> {
-        let io = self.io.borrow();
-        if let Some(error) = io.take_error()? {
-            return Err(error);
-        }
-        match io.peer_addr() {
+        self.failure()?;
+        match self.io.borrow().peer_addr() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
@@ -169,6 +166,10 @@ impl TcpIo for PhysicalStream {
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.io.borrow().peer_addr()
+    }
+
+    fn failure(&self) -> io::Result<()> {
+        self.io.borrow().take_error()?.map_or(Ok(()), Err)
     }
 
     fn option(&self, option: TcpOption) -> io::Result<u64> {

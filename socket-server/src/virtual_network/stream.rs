@@ -37,6 +37,8 @@ pub(super) struct VirtualStream {
     is_connected: Cell<bool>,
     /// Why the attempt has failed.
     refused: Cell<Option<io::ErrorKind>>,
+    /// Why the connection has.
+    failed: Cell<Option<io::ErrorKind>>,
 }
 
 /// Who hears of a connection.
@@ -133,6 +135,7 @@ impl VirtualStream {
             timer: Cell::new(None),
             is_connected: Cell::new(false),
             refused: Cell::new(None),
+            failed: Cell::new(None),
         })
     }
 
@@ -171,6 +174,9 @@ impl VirtualStream {
         loop {
             let event = self.connection.borrow_mut().poll_event();
             let Some(event) = event else { break };
+            if event == tcp_connection::Event::Connected && self.is_unwanted() {
+                return self.release(state, now, Connection::abort);
+            }
             self.tell(event);
         }
         let (deadline, is_over) = {
@@ -199,31 +205,27 @@ impl VirtualStream {
         if event == Connected {
             self.is_connected.set(true);
         }
-        if let Closed(error) = event
-            && !self.is_connected.get()
-        {
-            self.refused
-                .set(Some(error.unwrap_or(io::ErrorKind::ConnectionRefused)));
+        if let Closed(error) = event {
+            if self.is_connected.get() {
+                self.failed.set(error);
+            } else {
+                self.refused
+                    .set(Some(error.unwrap_or(io::ErrorKind::ConnectionRefused)));
+            }
         }
         let listener = match &*self.owner.borrow() {
             Owner::Listener(listener) => listener.upgrade(),
-            Owner::Socket(registry, key) => {
-                let socket = registry.borrow().get(*key);
-                if let Some(socket) = socket {
-                    socket.note(match event {
-                        Connected | Writable => News::WRITABLE,
-                        Readable | PeerFinished => News::READABLE,
-                        // Whoever waits to write finds out by writing.
-                        Closed(_) => News {
-                            readable: true,
-                            writable: true,
-                        },
-                    });
-                }
-                None
-            }
-            Owner::Nobody => None,
+            Owner::Socket(..) | Owner::Nobody => None,
         };
+        self.note(match event {
+            Connected | Writable => News::WRITABLE,
+            Readable | PeerFinished => News::READABLE,
+            // Whoever waits to write finds out by writing.
+            Closed(_) => News {
+                readable: true,
+                writable: true,
+            },
+        });
         if let Some(listener) = listener {
             match event {
                 Connected => listener.has_come(self.clone()),
@@ -234,6 +236,22 @@ impl VirtualStream {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// Whether the listener that it was for has gone.
+    fn is_unwanted(&self) -> bool {
+        matches!(&*self.owner.borrow(), Owner::Listener(listener) if listener.strong_count() == 0)
+    }
+
+    /// Tells the socket, if there is one.
+    fn note(&self, news: News) {
+        let socket = match &*self.owner.borrow() {
+            Owner::Socket(registry, key) => registry.borrow().get(*key),
+            Owner::Listener(_) | Owner::Nobody => None,
+        };
+        if let Some(socket) = socket {
+            socket.note(news);
         }
     }
 
@@ -353,6 +371,15 @@ impl TcpIo for StreamHandle {
 
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.shown(self.stream.remote))
+    }
+
+    fn failure(&self) -> io::Result<()> {
+        match self.stream.failed.get() {
+            None => Ok(()),
+            // As Linux calls it when it comes after the end of what the peer sends.
+            Some(io::ErrorKind::ConnectionReset) => Err(io::ErrorKind::BrokenPipe.into()),
+            Some(error) => Err(error.into()),
+        }
     }
 
     fn option(&self, option: TcpOption) -> io::Result<u64> {
@@ -536,14 +563,21 @@ impl ListenIo for VirtualListener {
         let registry = endpoint.registry.clone();
         let (server, options) = (self.server.clone(), &endpoint.accepted);
         let is_v6 = endpoint.binding.address.is_ipv6();
-        TcpSocket::accepted(server, registry.clone(), options, |key| {
+        let handle = StreamHandle {
+            core: core.clone(),
+            stream: stream.clone(),
+            is_v6,
+        };
+        let peer = handle.shown(stream.remote);
+        let socket = TcpSocket::accepted(server, registry.clone(), options, peer, |key| {
             stream.owner.replace(Owner::Socket(registry, key));
-            Ok(Box::new(StreamHandle {
-                core: core.clone(),
-                stream,
-                is_v6,
-            }))
-        })
+            Ok(Box::new(handle))
+        })?;
+        // What has come already, there was nobody to be told of.
+        if stream.connection.borrow().is_readable() {
+            stream.note(News::READABLE);
+        }
+        Ok(socket)
     }
 }
 
