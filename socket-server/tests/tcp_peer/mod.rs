@@ -152,10 +152,9 @@ impl Peer {
         Self { socket, log }
     }
 
-    /// One that reads nothing by itself.
+    /// One without a handler: it reads nothing.
     pub(crate) fn idle(socket: TcpSocket) -> Self {
-        let log = Rc::<Log>::default();
-        socket.set_handler(Record::new(&log).without_reading());
+        let log = Rc::default();
         Self { socket, log }
     }
 }
