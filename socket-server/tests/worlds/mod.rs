@@ -175,7 +175,7 @@ impl World {
 
     /// Chance for the test itself.
     pub(crate) fn random(&self) -> Random {
-        Random(self.seed)
+        Random::new(self.seed)
     }
 
     /// Serves all servers until something is so.
@@ -277,6 +277,10 @@ fn serve(servers: &[Rc<VirtualSocketServer>]) -> bool {
 pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
