@@ -1,5 +1,6 @@
 //! Signals of the operating system, as events of a thread's loop.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
@@ -40,6 +41,7 @@ struct SignalCore {
     key: Key,
     handler: HandlerSlot<dyn FnMut()>,
     source: Box<dyn SignalSource>,
+    queued: Cell<bool>,
 }
 
 /// Where a server hears of a signal.
@@ -61,6 +63,7 @@ impl SignalHandler {
             key,
             handler: HandlerSlot::default(),
             source,
+            queued: Cell::default(),
         });
         core.handler.change(Some(handler));
         let registered: Weak<SignalCore> = Rc::downgrade(&core);
@@ -71,10 +74,14 @@ impl SignalHandler {
 
 impl Registered for SignalCore {
     fn note(&self, _news: News) {
-        self.registry.borrow_mut().push_ready(self.key);
+        // One call is for all that was raised before it.
+        if !self.queued.replace(true) {
+            self.registry.borrow_mut().push_ready(self.key);
+        }
     }
 
     fn dispatch(self: Rc<Self>) {
+        self.queued.set(false);
         // Taken before the handler runs, so that what is raised from here on is heard again.
         if self.source.take()
             && let Some(mut handler) = self.handler.take()
