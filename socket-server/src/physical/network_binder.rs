@@ -15,7 +15,8 @@ use crate::address::unspecified_like;
 ///
 /// libwebrtc: `NetworkBinderInterface`.
 pub trait NetworkBinder {
-    /// Attaches a socket to the network that has this address.
+    /// Attaches a socket to the network that has this address. It is an IPv4 one if the socket's is an
+    /// IPv4-mapped IPv6 address.
     fn bind_to_network(&self, socket: SockRef<'_>, address: IpAddr) -> NetworkBinding;
 }
 
@@ -39,11 +40,14 @@ pub(super) fn bind(
     address: SocketAddr,
     binder: Option<&dyn NetworkBinder>,
 ) -> io::Result<()> {
-    let ip = address.ip();
+    // So that an IPv4-mapped address counts as what it stands for.
+    let ip = address.ip().to_canonical();
     let address = match binder {
         Some(binder) if !ip.is_unspecified() => {
             match binder.bind_to_network(SockRef::from(socket), ip) {
-                NetworkBinding::Bound => SocketAddr::new(unspecified_like(ip), address.port()),
+                NetworkBinding::Bound => {
+                    SocketAddr::new(unspecified_like(address.ip()), address.port())
+                }
                 NetworkBinding::Failed(error) if !ip.is_loopback() => return Err(error),
                 NetworkBinding::NotImplemented | NetworkBinding::Failed(_) => address,
             }
