@@ -438,7 +438,8 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// The operating system's; in a virtual network, where the buffers of a connection stay what they
+    /// are, [`ErrorKind::Unsupported`](io::ErrorKind::Unsupported), and it is for the next one.
     pub fn set_recv_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
         self.core.options.borrow_mut().recv_buffer_bytes = Some(bytes);
         self.core.set_option(TcpOption::RecvBuffer, bytes as u64)
@@ -462,7 +463,7 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// As for [`set_recv_buffer_bytes`](Self::set_recv_buffer_bytes).
     pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
         self.core.options.borrow_mut().send_buffer_bytes = Some(bytes);
         self.core.set_option(TcpOption::SendBuffer, bytes as u64)

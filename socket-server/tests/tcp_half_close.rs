@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use socket_server::{TcpOptions, TcpState};
+use socket_server::{TcpOptions, TcpSocket, TcpState};
 
 use tcp_peer::{Event, Log, Peer, Record, pair_as};
 use worlds::{World, in_every_world, in_virtual_worlds};
@@ -45,15 +45,12 @@ fn a_peer_that_has_finished_can_still_be_sent_to() {
         // Enough to fill the buffers, so that there is news of room while the end has been read.
         let answer = world.random().bytes(3 << 20);
         let (sent, data) = (Rc::new(RefCell::new(0)), answer.clone());
-        let send = {
-            let sent = sent.clone();
-            move |socket: &socket_server::TcpSocket| {
-                let mut sent = sent.borrow_mut();
-                while *sent < data.len() {
-                    match socket.send(&data[*sent..]) {
-                        Ok(length) => *sent += length,
-                        Err(_) => return,
-                    }
+        let send = move |socket: &TcpSocket| {
+            let mut sent = sent.borrow_mut();
+            while *sent < data.len() {
+                match socket.send(&data[*sent..]) {
+                    Ok(length) => *sent += length,
+                    Err(_) => return,
                 }
             }
         };
@@ -113,7 +110,7 @@ fn both_may_finish_at_once() {
 fn a_handler_may_finish_when_it_hears_that_the_peer_has() {
     in_every_world(|world| {
         let finishing = |socket| {
-            Peer::with(socket, |socket: &socket_server::TcpSocket, event| {
+            Peer::with(socket, |socket: &TcpSocket, event| {
                 if event == Event::Finished {
                     socket.send(b"me too").unwrap();
                     socket.finish().unwrap();
