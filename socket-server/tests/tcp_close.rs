@@ -222,9 +222,8 @@ fn item_28_a_listener_that_closes_amid_handshakes_leaves_nobody_in_doubt() {
         let clients: Vec<_> = (0..10)
             .map(|_| connect(world, listener.local_addr()))
             .collect();
-        let listener = Rc::new(RefCell::new(Some(listener)));
         // As soon as the first one is there, when the others may be on their way.
-        let closes = listener.clone();
+        let closes = Kept::new(RefCell::new(Some(listener)));
         let log = clients[0].log.clone();
         clients[0]
             .socket
