@@ -34,6 +34,7 @@ use self::udp::PhysicalUdp;
 use crate::registry::{Key, News, SharedRegistry, dispatch_round, own_token};
 use crate::resolution::{OnResolved, Resolution, Resolved};
 use crate::server::{MaxWait, ProcessIo, SocketServer};
+#[cfg(unix)]
 use crate::signal::{Signal, SignalHandler};
 use crate::tcp::{TcpIo, TcpServer, TcpSocket};
 use crate::tcp_listener::TcpListener;

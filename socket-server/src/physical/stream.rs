@@ -99,22 +99,48 @@ fn apply(socket: &Socket, options: &TcpOptions) -> io::Result<()> {
     Ok(())
 }
 
-/// Both families' at once, because an IPv6 socket may carry IPv4. One of them must work.
+/// Of the family that the socket has.
+#[cfg(unix)]
 fn set_dscp(socket: &Socket, bits: u8) -> io::Result<()> {
     let tos = u32::from(bits) << 2;
-    let is_v6 = socket.local_addr()?.is_ipv6();
+    // An IPv6 socket may carry IPv4, too.
     let v4 = socket.set_tos_v4(tos);
-    if is_v6 { socket.set_tclass_v6(tos) } else { v4 }
+    match socket.local_addr()?.is_ipv6() {
+        true => socket.set_tclass_v6(tos),
+        false => v4,
+    }
 }
 
+#[cfg(unix)]
 fn dscp(socket: &Socket) -> io::Result<u64> {
-    let is_v6 = socket.local_addr()?.is_ipv6();
-    let tos = if is_v6 {
-        socket.tclass_v6()
-    } else {
-        socket.tos_v4()
+    let tos = match socket.local_addr()?.is_ipv6() {
+        true => socket.tclass_v6(),
+        false => socket.tos_v4(),
     };
     Ok(u64::from(tos? >> 2))
+}
+
+#[cfg(unix)]
+fn keep_alive_times(socket: &Socket) -> io::Result<(Duration, Duration)> {
+    Ok((
+        socket.tcp_keepalive_time()?,
+        socket.tcp_keepalive_interval()?,
+    ))
+}
+
+#[cfg(not(unix))]
+fn set_dscp(_socket: &Socket, _bits: u8) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(unix))]
+fn dscp(_socket: &Socket) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(unix))]
+fn keep_alive_times(_socket: &Socket) -> io::Result<(Duration, Duration)> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(target_os = "linux")]
@@ -181,8 +207,10 @@ impl TcpIo for PhysicalStream {
             TcpOption::SendBuffer => socket.send_buffer_size().map(|bytes| bytes as u64),
             TcpOption::Dscp => dscp(&socket),
             TcpOption::KeepAlive => socket.keepalive().map(u64::from),
-            TcpOption::KeepIdle => socket.tcp_keepalive_time().map(|time| time.as_secs()),
-            TcpOption::KeepInterval => socket.tcp_keepalive_interval().map(|time| time.as_secs()),
+            TcpOption::KeepIdle => keep_alive_times(&socket).map(|(idle, _)| idle.as_secs()),
+            TcpOption::KeepInterval => {
+                keep_alive_times(&socket).map(|(_, interval)| interval.as_secs())
+            }
             TcpOption::KeepCount => socket.tcp_keepalive_retries().map(u64::from),
             TcpOption::UserTimeout => user_timeout(&socket),
         }
