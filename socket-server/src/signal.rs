@@ -51,6 +51,7 @@ pub(crate) trait SignalSource {
 }
 
 impl SignalHandler {
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no signals"))]
     pub(crate) fn new(
         registry: SharedRegistry,
         handler: Box<dyn FnMut()>,
