@@ -102,12 +102,15 @@ impl Pool {
         Ok(())
     }
 
-    fn work(&self) {
+    fn work(&'static self) {
         loop {
             self.idle.fetch_add(1, Ordering::SeqCst);
             let question = self.questions.1.recv_timeout(LINGER);
             self.idle.fetch_sub(1, Ordering::SeqCst);
             if let Ok(question) = question {
+                // Somebody who still saw this thread idle may have left another question to it, which
+                // must not wait for this one if it need not.
+                let _ = self.start_thread_if_needed();
                 question.answer();
                 continue;
             }
