@@ -174,6 +174,8 @@ struct TcpCore {
     peer_finished: Cell<PeerFinished>,
     /// We have said that we will send no more.
     finished: Cell<bool>,
+    /// Why nothing can be sent any more. What has arrived is still to be read.
+    send_failed: RefCell<Option<io::Error>>,
     /// It has ended with this error, and the handler is to hear of it.
     failed: RefCell<Option<io::Error>>,
 }
@@ -212,6 +214,7 @@ impl TcpSocket {
             queued: Cell::default(),
             peer_finished: Cell::default(),
             finished: Cell::default(),
+            send_failed: RefCell::default(),
             failed: RefCell::default(),
         });
         Self {
@@ -305,13 +308,16 @@ impl TcpSocket {
         match io.recv(buffer) {
             Ok(0) => {
                 core.readable.set(false);
-                core.peer_finished.set(PeerFinished::News);
-                core.queue_if_ready();
+                if !core.fail_as_sending_did() {
+                    core.peer_finished.set(PeerFinished::News);
+                    core.queue_if_ready();
+                }
                 Ok(0)
             }
             Ok(received) => Ok(received),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 core.readable.set(false);
+                core.fail_as_sending_did();
                 Err(error)
             }
             Err(error) => Err(core.fail(error)),
@@ -326,11 +332,12 @@ impl TcpSocket {
     /// [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; the handler is
     /// called when there is. [`ErrorKind::NotConnected`](io::ErrorKind::NotConnected);
     /// [`ErrorKind::BrokenPipe`](io::ErrorKind::BrokenPipe) after
-    /// [`finish`](Self::finish). Others end the connection, and the handler hears of it.
+    /// [`finish`](Self::finish), or another error. Others end the connection: the handler hears of it
+    /// when it has read what had arrived.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
         let core = &self.core;
         let io = core.connected_io()?;
-        if core.finished.get() {
+        if core.finished.get() || core.send_failed.borrow().is_some() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if data.is_empty() {
@@ -347,7 +354,7 @@ impl TcpSocket {
                 core.blocked.set(true);
                 Err(error)
             }
-            Err(error) => Err(core.fail(error)),
+            Err(error) => Err(core.fail_sending(error)),
         }
     }
 
@@ -606,6 +613,7 @@ impl TcpCore {
             flag.set(false);
         }
         self.peer_finished.set(PeerFinished::No);
+        self.send_failed.replace(None);
         self.failed.replace(None);
     }
 
@@ -681,20 +689,36 @@ impl TcpCore {
 
     /// The connection ends with an error. Returns one like it.
     fn fail(&self, error: io::Error) -> io::Error {
-        let same = match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::from(error.kind()),
-        };
+        let same = copy_of(&error);
         self.end();
         self.failed.replace(Some(error));
         self.queue_if_ready();
         same
     }
 
+    /// Nothing can be sent any more, which ends the connection as soon as everything has been read.
+    fn fail_sending(&self, error: io::Error) -> io::Error {
+        if self.peer_finished.get() != PeerFinished::No {
+            return self.fail(error);
+        }
+        let same = copy_of(&error);
+        self.send_failed.replace(Some(error));
+        self.readable.set(true);
+        self.queue_if_ready();
+        same
+    }
+
+    /// Everything has been read. True if sending has failed before, and so the connection ends.
+    fn fail_as_sending_did(&self) -> bool {
+        let error = self.send_failed.replace(None);
+        error.map(|error| self.fail(error)).is_some()
+    }
+
     /// It is not connected any more, and nothing that was left of that is of interest.
     fn end(&self) {
         self.state.set(TcpState::Closed);
         self.end_io();
+        self.send_failed.replace(None);
         for flag in [&self.readable, &self.writable, &self.blocked] {
             flag.set(false);
         }
@@ -766,6 +790,13 @@ impl TcpCore {
             Some(io) => io.set_option(option, value),
             None => Ok(()),
         }
+    }
+}
+
+fn copy_of(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error.kind().into(),
     }
 }
 

@@ -11,10 +11,11 @@ use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Instant;
 
 use socket_server::{
-    ListenOptions, NetworkBinder, NetworkBinding, PhysicalSocketServer, SocketServer, TcpOptions,
-    TcpState, UdpOptions,
+    ListenOptions, MaxWait, NetworkBinder, NetworkBinding, PhysicalSocketServer, ProcessIo,
+    SocketServer, TcpOptions, TcpState, UdpOptions,
 };
 use socket2::SockRef;
 
@@ -189,10 +190,12 @@ fn item_36_a_failure_is_told_to_who_connects_by_name_and_the_socket_goes_on() {
     let accepted = accept_all(&listener);
     let options = TcpOptions::new().local(SocketAddr::new(concrete, 0));
     let client = Peer::new(server.tcp_socket(&options).unwrap());
-    let until = |what: &dyn Fn() -> bool| {
-        let wait = socket_server::MaxWait::Until(std::time::Instant::now() + worlds::PATIENCE);
-        while !what() {
-            server.wait(wait, socket_server::ProcessIo::Yes).unwrap();
+    let until = |is_so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + worlds::PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "waited in vain");
+            let max_wait = MaxWait::Until(deadline);
+            server.wait(max_wait, ProcessIo::Yes).unwrap();
         }
     };
     client.socket.connect((&*loopback.to_string(), 9)).unwrap();
