@@ -190,7 +190,7 @@ fn listeners_that_agree_share_a_port_and_its_connections() {
         world.wait_until("all are accepted", || {
             at_one.borrow().len() + at_other.borrow().len() == clients.len()
         });
-        // By chance alone, once in more than 10^19 times.
+        // By chance alone, once in more than 10^18 times.
         assert!(!at_one.borrow().is_empty() && !at_other.borrow().is_empty());
         drop(one);
         at_one.borrow_mut().clear();
