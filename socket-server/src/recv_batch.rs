@@ -205,6 +205,25 @@ impl RecvBatch {
         self.slots[..self.filled].iter().map(|slot| &slot.arrival)
     }
 
+    /// Copies what a batch for [single](Self::single) datagrams holds behind the first so many of
+    /// those that arrived as one. Returns how many that are.
+    pub(crate) fn take_rest(&mut self, single: &Self, skipped: usize) -> usize {
+        let Some(arrival) = single.arrivals().next() else {
+            return 0;
+        };
+        let run = &single.slots[0].buffer[..arrival.len][skipped * arrival.stride..];
+        let asked = self.prepare();
+        if let Some((buffer, own)) = self.buffers().take(asked).next() {
+            buffer[..run.len()].copy_from_slice(run);
+            *own = Arrival {
+                len: run.len(),
+                ..*arrival
+            };
+        }
+        self.set_filled(asked.min(1), asked);
+        self.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.filled = 0;
     }
@@ -385,5 +404,18 @@ mod tests {
             [&*parts[0], &*parts[1], &*parts[2]]
         );
         assert_eq!(1, batch.lending.get());
+    }
+
+    #[test]
+    fn the_rest_of_a_run_is_what_has_not_been_read_of_it() {
+        let mut single = RecvBatch::single();
+        fill(&mut single, &[b"aabbc"]);
+        single.slots[0].arrival.stride = 2;
+        let mut batch = RecvBatch::new();
+        for (skipped, expected) in [(1, &[&b"bb"[..], b"c"][..]), (2, &[b"c"])] {
+            assert_eq!(expected.len(), batch.take_rest(&single, skipped));
+            let rest: Vec<_> = batch.iter().map(|datagram| datagram.data).collect();
+            assert_eq!(expected, rest);
+        }
     }
 }

@@ -201,6 +201,19 @@ impl UdpSocket {
     /// [`ErrorKind::WouldBlock`](io::ErrorKind::WouldBlock) if there are none: the handler is called
     /// when there are. Others concern something sent earlier; the socket goes on.
     pub fn recv(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        // What came together with one that was read alone, came before what the system still has.
+        if let Some(singles) = &mut *self.core.singles.borrow_mut()
+            && singles.taken < singles.batch.len()
+        {
+            let moved = batch.take_rest(&singles.batch, singles.taken);
+            singles.taken += moved;
+            return Ok(moved);
+        }
+        self.receive(batch)
+    }
+
+    /// As [`recv`](Self::recv), of what the system has.
+    fn receive(&self, batch: &mut RecvBatch) -> io::Result<usize> {
         let core = &self.core;
         // The call before has emptied the socket. What came meanwhile has been announced, and the
         // handler is called for it.
@@ -255,11 +268,12 @@ impl UdpSocket {
                 });
             }
             singles.taken = 0;
-            self.recv(&mut singles.batch)
+            self.receive(&mut singles.batch)
                 .inspect_err(|_| singles.batch.clear())?;
             if singles.batch.len() > 1 {
-                // The others wait here, not in the kernel.
+                // The others wait here, not in the kernel, which has no news of them.
                 self.core.readable.set(true);
+                self.core.queue_if_ready();
             }
         }
     }
@@ -339,7 +353,9 @@ impl UdpSocket {
         envelope.dscp = envelope.dscp.or(Some(core.dscp.get()));
         if let Some(firewall) = &*core.firewall.borrow() {
             let to = envelope.destination;
-            if !firewall.allows(Protocol::Udp, Direction::Out, core.local, to) {
+            let from = envelope.source_ip.unwrap_or(core.local.ip());
+            let from = SocketAddr::new(from, core.local.port());
+            if !firewall.allows(Protocol::Udp, Direction::Out, from, to) {
                 // Lost on its way, as far as the sender can tell.
                 return Ok(());
             }
