@@ -128,6 +128,10 @@ impl NatTable {
             return None;
         }
         let mapping = self.mappings.get(&(protocol, port))?;
+        // A port is mapped for one family, and the NAT may have an address of each.
+        if mapping.inside.is_ipv4() != source.is_ipv4() {
+            return None;
+        }
         let was_contacted = |ip: IpAddr| {
             let from = SocketAddr::new(ip, 0);
             let to = SocketAddr::new(ip, u16::MAX);
@@ -216,6 +220,9 @@ mod tests {
         let comes_in = [a, a2, b, address("3.3.3.3:1")]
             .map(|source| table.inbound(now, Protocol::Udp, seen_by_a, source) == Some(inside));
         assert_eq!(None, table.inbound(now, Protocol::Tcp, seen_by_a, a));
+        let other_family = address("[2001:db8::1]:1");
+        let through = table.inbound(now, Protocol::Udp, seen_by_a, other_family);
+        assert_eq!(None, through);
         (seen_by_a == seen_by_b, comes_in)
     }
 

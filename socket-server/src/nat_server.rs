@@ -190,15 +190,16 @@ impl Nat {
     /// The outside socket that something leaves from, which is opened if there is none.
     fn outside_port(self: &Rc<Self>, inside: SocketAddr, to: SocketAddr) -> io::Result<u16> {
         let now = Instant::now();
+        // Before the table forgets them by itself, in want of room, and their sockets stay open.
+        let forgotten = self.table.borrow_mut().forget_stale(now);
+        self.close_outside(forgotten.into_iter().map(|(_, port)| port));
         let mut table = self.table.borrow_mut();
         let mut refused = None;
         let port = table.outbound(now, Protocol::Udp, inside, to, |_| {
             let opened = self.open_outside();
             opened.map_err(|error| refused = Some(error)).ok()
         });
-        let forgotten = table.forget_stale(now);
         drop(table);
-        self.close_outside(forgotten.into_iter().map(|(_, port)| port));
         port.ok_or_else(|| refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 
@@ -346,12 +347,13 @@ impl UdpIo for InsideUdp {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
         if to.ip() == nat.inside_ip {
+            let dscp = transmit.envelope.dscp.unwrap_or_default();
             for data in transmit.datagrams() {
                 let arrival = Arrival {
                     len: data.len(),
                     source: from,
                     local_ip: Some(to.ip()),
-                    tos: Ecn::bits(transmit.envelope.ecn),
+                    tos: dscp.bits() << 2 | Ecn::bits(transmit.envelope.ecn),
                     received_at: Some(SystemTime::now()),
                     ..Arrival::default()
                 };
