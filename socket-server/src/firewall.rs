@@ -182,7 +182,12 @@ impl Firewall {
             let message = "the firewall does not let such sockets be opened";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
-        if self.unbindable.borrow().contains(&ip) {
+        let unbindable = self.unbindable.borrow();
+        let ip = ip.to_canonical();
+        if unbindable
+            .iter()
+            .any(|address| address.to_canonical() == ip)
+        {
             let message = "the firewall does not let this address be used";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }

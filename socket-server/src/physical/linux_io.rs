@@ -183,7 +183,11 @@ pub(super) fn send(socket: BorrowedFd<'_>, transmit: &Transmit<'_>) -> io::Resul
     }
     match (envelope.source_ip, envelope.destination) {
         (None, _) => {}
-        (Some(IpAddr::V4(ip)), SocketAddr::V4(_)) => {
+        // The kernel finds out only in some of these cases, and else sends from where it likes.
+        (Some(from), to) if from.to_canonical().is_ipv4() != to.ip().to_canonical().is_ipv4() => {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        (Some(ip), SocketAddr::V4(_)) if let IpAddr::V4(ip) = ip.to_canonical() => {
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
                 ipi_spec_dst: in_addr(ip),
