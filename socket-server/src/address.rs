@@ -17,3 +17,23 @@ pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
         ip => SocketAddr::new(ip, address.port()),
     }
 }
+
+/// Where something goes that a socket sends there, not mapped. The unspecified address is this host,
+/// as Linux has it: the address that the socket is bound to, or that of the loopback interface.
+pub(crate) fn destination(asked: SocketAddr, bound: IpAddr) -> SocketAddr {
+    let mut destination = canonical(asked);
+    if destination.ip().is_unspecified() {
+        let bound_to = bound.to_canonical();
+        destination.set_ip(if destination.is_ipv6() && bound_to.is_ipv6() {
+            Ipv6Addr::LOCALHOST.into()
+        } else if destination.is_ipv4() && bound_to.is_ipv4() && !bound_to.is_unspecified() {
+            bound_to
+        } else if destination.is_ipv6() && bound.is_ipv4() {
+            // An IPv4 socket cannot; let it find that out.
+            destination.ip()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        });
+    }
+    destination
+}

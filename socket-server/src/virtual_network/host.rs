@@ -39,6 +39,21 @@ pub(super) struct Binding {
 }
 
 impl Binding {
+    /// Checks what is wanted as Linux does, to which an IPv6 socket at a particular address, which
+    /// is not a mapped one, has nothing to do with IPv4.
+    pub(super) fn new(address: SocketAddr, only_v6: bool, share_port: bool) -> io::Result<Self> {
+        let is_mapped = address.is_ipv6() && address.ip().to_canonical().is_ipv4();
+        if is_mapped && only_v6 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let is_particular = address.is_ipv6() && !is_mapped && !address.ip().is_unspecified();
+        Ok(Self {
+            address,
+            only_v6: only_v6 || is_particular,
+            share_port,
+        })
+    }
+
     /// Whether it is for what is sent to this address; the greater the closer, none if it is not.
     fn closeness(&self, destination: IpAddr) -> Option<u8> {
         let own = self.address.ip();

@@ -299,16 +299,14 @@ impl Link {
         if random.chance(self.options.reordered) {
             self.stats.reordered += 1;
             arrives += self.options.reordered_by;
-        } else if self.options.keeps_order {
-            arrives = self
-                .latest_arrival
-                .map_or(arrives, |last| last.max(arrives));
-            self.latest_arrival = Some(arrives);
+        } else {
+            arrives = self.in_order(arrives);
         }
         let mut again = None;
         if random.chance(self.options.duplicated) {
             self.stats.duplicated += 1;
-            again = Some(left + self.options.delay.draw(random));
+            let copy_arrives = left + self.options.delay.draw(random);
+            again = Some(self.in_order(copy_arrives));
         }
         Ok(Passage {
             left,
@@ -316,6 +314,18 @@ impl Link {
             again,
             marked,
         })
+    }
+
+    /// When something arrives that would by itself arrive at this time.
+    fn in_order(&mut self, arrives: Instant) -> Instant {
+        if !self.options.keeps_order {
+            return arrives;
+        }
+        let latest = self
+            .latest_arrival
+            .map_or(arrives, |last| last.max(arrives));
+        self.latest_arrival = Some(latest);
+        latest
     }
 
     fn loses(&mut self, random: &mut Random) -> bool {

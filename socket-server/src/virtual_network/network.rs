@@ -348,7 +348,7 @@ impl State {
             Event::AtNode(packet, node) => self.reach_node(now, packet, node),
             Event::Left(socket, bytes) => {
                 if let Some(socket) = socket.upgrade() {
-                    socket.has_left(bytes);
+                    socket.has_left(self, bytes);
                 }
             }
             Event::Timer(stream) => {

@@ -10,8 +10,13 @@ use super::tcp_connection::Segment;
 use crate::ecn::Ecn;
 use crate::firewall::Protocol;
 
-/// Bytes of the IP and UDP headers.
-const UDP_HEADERS: usize = 28;
+/// Bytes of the IP and UDP headers of a datagram to this address.
+pub(super) const fn udp_headers(destination: SocketAddr) -> usize {
+    match destination {
+        SocketAddr::V4(_) => 28,
+        SocketAddr::V6(_) => 48,
+    }
+}
 
 /// A packet on its way. Its addresses are never IPv4-mapped.
 #[derive(Debug, Clone)]
@@ -42,7 +47,7 @@ impl NetPacket {
     /// What it takes on a link.
     pub(super) fn wire_bytes(&self) -> usize {
         match &self.payload {
-            Payload::Datagram(data) => data.len() + UDP_HEADERS,
+            Payload::Datagram(data) => data.len() + udp_headers(self.destination),
             Payload::Segment(segment) => segment.wire_bytes(),
         }
     }

@@ -12,7 +12,8 @@ use super::network::{Event, NetworkCore, NodeId, State};
 use super::packet::{NetPacket, Payload};
 use super::tcp_connection::{self, Connection, KeepAlive, Limits, Segment};
 use super::topology::VirtualHost;
-use crate::address::canonical;
+use super::udp::unsupported_family;
+use crate::address::{canonical, destination, unspecified_like};
 use crate::registry::{Key, News, SharedRegistry};
 use crate::tcp::{TcpIo, TcpOption, TcpServer, TcpSocket};
 use crate::tcp_listener::ListenIo;
@@ -284,10 +285,16 @@ impl StreamHandle {
         to: SocketAddr,
         options: &TcpOptions,
     ) -> io::Result<Self> {
-        let (core, remote) = (host.core.clone(), canonical(to));
+        let local_ip = options
+            .local
+            .map_or(unspecified_like(to.ip()), |local| local.ip());
+        let (core, remote) = (host.core.clone(), destination(to, local_ip));
         let is_v6 = to.is_ipv6();
-        if options.local.is_some_and(|local| local.is_ipv6() != is_v6) {
-            return Err(io::ErrorKind::InvalidInput.into());
+        if local_ip.is_ipv6() != is_v6 {
+            return Err(match is_v6 {
+                true => io::ErrorKind::InvalidInput.into(),
+                false => unsupported_family(),
+            });
         }
         let stream = core.with_state(|state, now| {
             let wanted = options.local.map(canonical);
@@ -512,11 +519,7 @@ impl VirtualListener {
         let mut state = host.core.state.borrow_mut();
         state.check_bindable(host.id, options.address.ip())?;
         let on_host = state.host(host.id).ok_or(io::ErrorKind::NotFound)?;
-        let mut binding = Binding {
-            address: options.address,
-            only_v6: options.only_v6,
-            share_port: options.share_port,
-        };
+        let mut binding = Binding::new(options.address, options.only_v6, options.share_port)?;
         binding.address = on_host.bind_listener(binding)?;
         let endpoint = Rc::new(ListenEndpoint {
             binding,

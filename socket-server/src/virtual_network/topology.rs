@@ -11,7 +11,6 @@ use super::link::{Link, LinkOptions, LinkStats};
 use super::network::{LanId, LinkOf, NetworkCore, Node, NodeId, NodeKind, State, VirtualNetwork};
 use super::server::VirtualSocketServer;
 use crate::nat::{NatTable, NatType};
-use crate::registry::News;
 
 /// A host to be added to a network.
 #[derive(Debug, Clone)]
@@ -224,7 +223,7 @@ impl VirtualHost {
         });
         if !blocked {
             for socket in sockets {
-                socket.note(News::WRITABLE);
+                socket.note_room();
             }
         }
     }

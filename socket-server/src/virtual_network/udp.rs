@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::host::{Binding, Bound};
 use super::link::LossReason;
-use super::network::{Event, NetworkCore, NodeId};
-use super::packet::{NetPacket, Payload};
-use crate::address::canonical;
+use super::network::{Event, NetworkCore, NodeId, State};
+use super::packet::{NetPacket, Payload, udp_headers};
+use crate::address::{canonical, destination};
 use crate::ecn::Ecn;
 use crate::envelope::Transmit;
 use crate::recv_batch::{Arrival, RecvBatch};
@@ -23,9 +23,14 @@ use crate::udp_options::UdpOptions;
 const DEFAULT_BUFFER_BYTES: usize = 212_992;
 /// What a datagram takes of a buffer besides its data.
 const OVERHEAD_BYTES: usize = 256;
+/// The least that Linux makes of a buffer, whatever it is asked for.
+const MIN_RECV_BUFFER_BYTES: usize = 2304;
+const MIN_SEND_BUFFER_BYTES: usize = 4608;
 /// The longest datagrams there are.
 const MAX_V4_BYTES: usize = 65_507;
 const MAX_V6_BYTES: usize = 65_527;
+/// What the loopback interface takes without fragmenting it.
+const LOOPBACK_MTU: usize = 65_536;
 /// As many as Linux sends at a time.
 const MAX_SEGMENTS: usize = 64;
 /// When virtual time began, by the wall clock: the third of September 2001, in the morning of which
@@ -34,6 +39,7 @@ const START_SECONDS: u64 = 1_000_000_000;
 
 /// A UDP socket as the network knows it.
 pub(super) struct UdpEndpoint {
+    host: NodeId,
     binding: Binding,
     registry: SharedRegistry,
     key: Key,
@@ -82,12 +88,14 @@ impl UdpEndpoint {
         tos: u8,
         data: &Rc<[u8]>,
     ) -> Result<(), LossReason> {
-        let bytes = self.arrived_bytes.get() + data.len() + OVERHEAD_BYTES;
-        if bytes > self.recv_buffer_bytes.get() {
+        // As Linux does: the last one may be too much, so that even the least buffer takes one.
+        let waiting = self.arrived_bytes.get();
+        if waiting > self.recv_buffer_bytes.get() {
             self.dropped.set(self.dropped.get() + 1);
             return Err(LossReason::SocketFull);
         }
-        self.arrived_bytes.set(bytes);
+        let bytes = data.len() + OVERHEAD_BYTES;
+        self.arrived_bytes.set(waiting + bytes);
         self.arrived.borrow_mut().push_back(Arrived {
             at: now,
             source: self.shown(source),
@@ -100,11 +108,18 @@ impl UdpEndpoint {
     }
 
     /// Bytes that queued have left.
-    pub(super) fn has_left(&self, bytes: usize) {
+    pub(super) fn has_left(&self, state: &mut State, bytes: usize) {
         let leaving = self.leaving_bytes.get().saturating_sub(bytes);
         self.leaving_bytes.set(leaving);
-        // As Linux does, not for every bit of room.
-        if leaving * 2 <= self.send_buffer_bytes.get() {
+        let host = state.host(self.host);
+        if !host.is_some_and(|host| host.is_sending_blocked) {
+            self.note_room();
+        }
+    }
+
+    /// Tells of room, if there is some. As Linux does, not of every bit of it.
+    pub(super) fn note_room(&self) {
+        if self.leaving_bytes.get() <= self.send_buffer_bytes.get() / 2 {
             self.note(News::WRITABLE);
         }
     }
@@ -136,15 +151,12 @@ impl VirtualUdp {
         options: &UdpOptions,
     ) -> io::Result<Self> {
         let mut state = core.state.borrow_mut();
-        let mut binding = Binding {
-            address: options.address,
-            only_v6: options.only_v6,
-            share_port: options.share_port,
-        };
+        let mut binding = Binding::new(options.address, options.only_v6, options.share_port)?;
         state.check_bindable(host, options.address.ip())?;
         let on_host = state.host(host).ok_or(io::ErrorKind::NotFound)?;
         binding.address = on_host.bind_udp(binding)?;
         let endpoint = Rc::new(UdpEndpoint {
+            host,
             binding,
             registry,
             key,
@@ -177,31 +189,40 @@ impl VirtualUdp {
     /// from, and the one that it is sent to.
     fn path(&self, transmit: &Transmit<'_>) -> io::Result<(SocketAddr, SocketAddr)> {
         let binding = &self.endpoint.binding;
-        let destination = canonical(transmit.envelope.destination);
-        if destination.port() == 0 {
+        let asked = transmit.envelope.destination;
+        let source_ip = transmit.envelope.source_ip.map(|ip| ip.to_canonical());
+        let bound = canonical(binding.address).ip();
+        let destination = destination(asked, source_ip.unwrap_or(binding.address.ip()));
+        // An IPv6 socket at a mapped address is one of IPv4, but for its form.
+        let is_mapped = binding.address.is_ipv6() && bound.is_ipv4();
+        if source_ip.is_some_and(|ip| ip.is_ipv4() != canonical(asked).is_ipv4()) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        if binding.address.is_ipv4() && transmit.envelope.destination.is_ipv6() {
+        if binding.address.is_ipv4() && asked.is_ipv6() {
             return Err(unsupported_family());
         }
         if binding.only_v6 && destination.is_ipv4() {
             return Err(io::ErrorKind::NetworkUnreachable.into());
         }
-        let state = self.core.state.borrow();
-        let bound = canonical(binding.address).ip();
-        let ip = match transmit.envelope.source_ip.map(|ip| ip.to_canonical()) {
-            Some(ip) => {
-                state.check_bindable(self.host, ip)?;
-                ip
-            }
-            None if bound.is_unspecified() || bound.is_ipv4() != destination.is_ipv4() => {
-                state.source_ip(self.host, destination.ip())?
-            }
-            None => bound,
-        };
-        if ip.is_ipv4() != destination.is_ipv4() {
-            return Err(io::ErrorKind::NetworkUnreachable.into());
+        if destination.port() == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
+        let state = self.core.state.borrow();
+        let wanted = source_ip.unwrap_or(bound);
+        if source_ip.is_some() && state.check_bindable(self.host, wanted).is_err() {
+            return Err(match wanted {
+                IpAddr::V4(_) => io::ErrorKind::NetworkUnreachable.into(),
+                IpAddr::V6(_) => io::ErrorKind::InvalidInput.into(),
+            });
+        }
+        let is_chosen = source_ip.is_some_and(|ip| !ip.is_unspecified());
+        if is_mapped && destination.is_ipv6() && !is_chosen {
+            return Err(unsupported_family());
+        }
+        let ip = match wanted {
+            ip if !ip.is_unspecified() && ip.is_ipv4() == destination.is_ipv4() => ip,
+            _ => state.source_ip(self.host, destination.ip())?,
+        };
         // Nothing from the loopback address leaves the host, and nothing reaches it from elsewhere.
         let is_own = state.nodes[self.host.0].ips.contains(&destination.ip());
         if ip.is_loopback() && !destination.ip().is_loopback() && !is_own {
@@ -212,12 +233,12 @@ impl VirtualUdp {
 }
 
 #[cfg(unix)]
-fn unsupported_family() -> io::Error {
+pub(super) fn unsupported_family() -> io::Error {
     io::Error::from_raw_os_error(libc::EAFNOSUPPORT)
 }
 
 #[cfg(not(unix))]
-fn unsupported_family() -> io::Error {
+pub(super) fn unsupported_family() -> io::Error {
     io::ErrorKind::Unsupported.into()
 }
 
@@ -277,15 +298,19 @@ impl UdpIo for VirtualUdp {
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let endpoint = &self.endpoint;
         let (source, destination) = self.path(transmit)?;
-        let (longest, headers) = match destination {
-            SocketAddr::V4(_) => (MAX_V4_BYTES, 28),
-            SocketAddr::V6(_) => (MAX_V6_BYTES, 48),
+        let headers = udp_headers(destination);
+        let longest = match destination {
+            SocketAddr::V4(_) => MAX_V4_BYTES,
+            SocketAddr::V6(_) => MAX_V6_BYTES,
         };
         let is_local = {
             let state = &mut *self.core.state.borrow_mut();
             let node = &state.nodes[self.host.0];
             let is_local = destination.ip().is_loopback() || node.ips.contains(&destination.ip());
-            let mtu = node.up.options().mtu.filter(|_| !is_local);
+            let mtu = match is_local {
+                true => Some(LOOPBACK_MTU),
+                false => node.up.options().mtu,
+            };
             let mtu = mtu.filter(|_| endpoint.dont_fragment.get());
             let limit = mtu.map_or(longest, |mtu| longest.min(mtu.saturating_sub(headers)));
             if transmit.datagrams().any(|data| data.len() > limit) {
@@ -351,8 +376,14 @@ impl UdpIo for VirtualUdp {
         let endpoint = &self.endpoint;
         match option {
             // Twice as much, as on Linux, which counts what the kernel needs besides.
-            UdpOption::RecvBuffer => endpoint.recv_buffer_bytes.set(value.saturating_mul(2)),
-            UdpOption::SendBuffer => endpoint.send_buffer_bytes.set(value.saturating_mul(2)),
+            UdpOption::RecvBuffer => {
+                let bytes = value.saturating_mul(2).max(MIN_RECV_BUFFER_BYTES);
+                endpoint.recv_buffer_bytes.set(bytes);
+            }
+            UdpOption::SendBuffer => {
+                let bytes = value.saturating_mul(2).max(MIN_SEND_BUFFER_BYTES);
+                endpoint.send_buffer_bytes.set(bytes);
+            }
             UdpOption::DontFragment => endpoint.dont_fragment.set(value != 0),
             UdpOption::OnlyV6 => return Err(io::ErrorKind::InvalidInput.into()),
         }
