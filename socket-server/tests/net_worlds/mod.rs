@@ -198,6 +198,20 @@ impl World {
         }
     }
 
+    /// As [`settle`](Self::settle), but in the real world only until something is the case: where it
+    /// never will be, over loopback, a moment is enough to know.
+    pub(crate) fn settle_soon(&self, mut is_so: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_millis(3);
+        match self.kind {
+            Kind::Virtual => self.settle(),
+            Kind::Physical => {
+                while !is_so() && Instant::now() < until {
+                    self.serve_what_is_ready();
+                }
+            }
+        }
+    }
+
     /// Serves for so long.
     pub(crate) fn pass(&self, duration: Duration) {
         let until = self.now() + duration;
@@ -254,7 +268,9 @@ impl Place {
     #[track_caller]
     pub(crate) fn listen(&self) -> TcpListener {
         let address = SocketAddr::new(self.ip, 0);
-        self.server.listen_tcp(&ListenOptions::new(address)).unwrap()
+        self.server
+            .listen_tcp(&ListenOptions::new(address))
+            .unwrap()
     }
 }
 
@@ -302,7 +318,9 @@ pub(crate) fn collect(socket: &UdpSocket) -> Inbox {
 /// What has come, as text.
 pub(crate) fn texts(inbox: &Inbox) -> Vec<String> {
     let inbox = inbox.borrow();
-    let texts = inbox.iter().map(|got| String::from_utf8_lossy(&got.data).into_owned());
+    let texts = inbox
+        .iter()
+        .map(|got| String::from_utf8_lossy(&got.data).into_owned());
     texts.collect()
 }
 
