@@ -79,7 +79,9 @@ impl FirewallRule {
         self
     }
 
-    /// Only from this address; from any port if none is given.
+    /// Only from this address; from any port if none is given. What leaves a socket that is bound to
+    /// no particular address comes from the unspecified one, unless its sender has
+    /// [chosen](crate::Envelope::from_ip): the system chooses only behind the firewall.
     pub fn source(mut self, ip: impl Into<Option<IpAddr>>, port: impl Into<Option<u16>>) -> Self {
         self.source = (ip.into(), port.into());
         self

@@ -104,7 +104,8 @@ impl TcpListener {
                 .io
                 .accept()
                 .inspect_err(|_| self.core.readable.set(false))?;
-            let local = self.local_addr();
+            // The one that the connection came to, which the listener's own need not tell.
+            let local = socket.local_addr().unwrap_or(self.local_addr());
             let Some(firewall) = &*self.core.firewall.borrow() else {
                 return Ok(socket);
             };
