@@ -39,6 +39,7 @@ pub(crate) struct World {
     network: Option<VirtualNetwork>,
     /// All that are to be served; of wrapped ones, both the wrapper and what is in it.
     servers: RefCell<Vec<Rc<dyn SocketServer>>>,
+    hosts: RefCell<Vec<VirtualHost>>,
 }
 
 /// A server, and the address that it is reached at: on the virtual network that of a host of its
@@ -103,6 +104,7 @@ impl World {
             family,
             network: None,
             servers: RefCell::new(vec![Rc::new(server)]),
+            hosts: RefCell::default(),
         }
     }
 
@@ -112,6 +114,7 @@ impl World {
             family,
             network: Some(VirtualNetwork::new(seed())),
             servers: RefCell::default(),
+            hosts: RefCell::default(),
         }
     }
 
@@ -142,6 +145,7 @@ impl World {
 
     /// A server on this host.
     pub(crate) fn on(&self, host: VirtualHost) -> Place {
+        self.hosts.borrow_mut().push(host.clone());
         Place {
             server: self.serve(host.server()),
             ip: match self.family {
@@ -150,6 +154,13 @@ impl World {
             },
             host: Some(host),
         }
+    }
+
+    /// Another server on the host that has this address, in a virtual world.
+    pub(crate) fn server_at(&self, ip: IpAddr) -> Rc<dyn SocketServer> {
+        let hosts = self.hosts.borrow();
+        let host = hosts.iter().find(|host| host.ips().contains(&ip));
+        self.serve(host.expect("a host has the address").server())
     }
 
     /// Takes a server into those that are served.
@@ -246,7 +257,7 @@ impl World {
 
     /// Sleeps until something comes, or for a moment.
     fn doze(&self) {
-        let server = self.servers.borrow()[0].clone();
+        let server = self.servers.borrow().last().cloned().unwrap();
         let soon = Instant::now() + Duration::from_millis(1);
         server.wait(MaxWait::Until(soon), ProcessIo::Yes).unwrap();
     }
