@@ -284,9 +284,11 @@ impl State {
             return;
         }
         let listener = find(&mut host.listeners, source, destination);
-        if let Some(listener) = listener.filter(|_| segment.is_first())
-            && listener.has_room()
-        {
+        if let Some(listener) = listener.filter(|_| segment.is_first()) {
+            // Where too many wait already, it is lost, as on Linux: the peer will try again.
+            if !listener.has_room() {
+                return;
+            }
             let stream = VirtualStream::accept(now, id, &listener, destination, source, segment);
             if let Some(host) = self.host(id)
                 && host.add_stream(&stream).is_ok()
