@@ -31,7 +31,8 @@ impl Envelope {
     }
 
     /// From this address of the machine, on a socket that is bound to the unspecified one. What
-    /// arrived at [`Datagram::local_ip`](crate::Datagram::local_ip) is answered from there.
+    /// arrived at [`Datagram::local_ip`](crate::Datagram::local_ip) is answered from there. An address
+    /// that is not the machine's, or of another family than the destination, is an error of sending.
     pub fn from_ip(mut self, source_ip: impl Into<Option<IpAddr>>) -> Self {
         self.source_ip = source_ip.into();
         self

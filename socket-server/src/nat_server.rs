@@ -406,3 +406,32 @@ impl<S: ?Sized> fmt::Debug for NatSocketServer<S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket as Plain};
+
+    use super::*;
+    use crate::PhysicalSocketServer;
+
+    /// Whatever makes the table forget a mapping, its outside socket is closed.
+    #[test]
+    fn what_is_forgotten_has_no_socket_outside() {
+        let inner = Rc::new(PhysicalSocketServer::new().unwrap());
+        let (inside, outside) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::LOCALHOST);
+        let server = NatSocketServer::new(inner, NatType::Symmetric, inside.into(), outside.into());
+        let nat = &server.nat;
+        let forgetful = NatTable::new(NatType::Symmetric, Duration::ZERO, 1);
+        nat.table.replace(forgetful);
+        let socket = server
+            .bind_udp(&UdpOptions::new((inside, 0).into()))
+            .unwrap();
+        for _ in 0..10 {
+            let peer = Plain::bind((outside, 0)).unwrap();
+            socket.send_to(peer.local_addr().unwrap(), b"x").unwrap();
+            assert_eq!(1, nat.outside.borrow().len());
+        }
+        drop(socket);
+        assert!(nat.outside.borrow().is_empty());
+    }
+}

@@ -193,8 +193,8 @@ impl UdpSocket {
         self.core.handler.change(None);
     }
 
-    /// Reads as many datagrams as one system call gives, in place of what the batch held before.
-    /// Returns their number; 0 if a [firewall](crate::FirewallSocketServer) turned all of them away.
+    /// Reads as many datagrams as one system call gives, or what [`recv_from`](Self::recv_from) has left
+    /// of one, in place of what the batch held before. Returns their number; 0 if a [firewall](crate::FirewallSocketServer) turned all of them away.
     ///
     /// # Errors
     ///
