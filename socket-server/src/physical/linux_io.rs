@@ -171,9 +171,14 @@ pub(super) fn send(socket: BorrowedFd<'_>, transmit: &Transmit<'_>) -> io::Resul
     let tos = c_int::from(dscp << 2 | Ecn::bits(envelope.ecn));
     // Without one, that of the socket holds.
     if tos != 0 {
-        match envelope.destination.ip().to_canonical() {
-            IpAddr::V4(_) => writer.push(libc::IPPROTO_IP, libc::IP_TOS, tos),
-            IpAddr::V6(_) => writer.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos),
+        let to = envelope.destination.ip().to_canonical();
+        // To a socket at a mapped address, `::` is an address of IPv4. Each family passes over what
+        // is for the other.
+        if to.is_ipv4() || to.is_unspecified() {
+            writer.push(libc::IPPROTO_IP, libc::IP_TOS, tos);
+        }
+        if to.is_ipv6() {
+            writer.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos);
         }
     }
     if let Some(segment_bytes) = transmit.segment_bytes {

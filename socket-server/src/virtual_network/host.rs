@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
@@ -49,46 +49,44 @@ impl Binding {
         let is_particular = address.is_ipv6() && !is_mapped && !address.ip().is_unspecified();
         Ok(Self {
             address,
-            only_v6: only_v6 || is_particular,
+            only_v6: address.is_ipv6() && (only_v6 || is_particular),
             share_port,
         })
     }
 
-    /// Whether it is for what is sent to this address; the greater the closer, none if it is not.
-    fn closeness(&self, destination: IpAddr) -> Option<u8> {
-        let own = self.address.ip();
-        match (own.to_canonical(), destination) {
-            (exact, _) if exact == destination => Some(2),
-            (IpAddr::V4(any), IpAddr::V4(_)) if any.is_unspecified() => Some(1),
-            (IpAddr::V6(any), IpAddr::V6(_)) if any.is_unspecified() => Some(1),
-            (IpAddr::V6(any), IpAddr::V4(_)) if any.is_unspecified() && !self.only_v6 => Some(0),
+    /// What it takes of IPv4, or of IPv6: an address, all of them if that is the unspecified one, or
+    /// nothing.
+    fn part(&self, of_v4: bool) -> Option<IpAddr> {
+        match self.address.ip().to_canonical() {
+            own if own.is_ipv4() == of_v4 => Some(own),
+            own if own.is_unspecified() && of_v4 && !self.only_v6 => {
+                Some(Ipv4Addr::UNSPECIFIED.into())
+            }
             _ => None,
+        }
+    }
+
+    /// Whether it is for what is sent to this address; the greater the closer, none if it is not. Of
+    /// two that take one IPv4 address, an IPv4 socket is closer.
+    fn closeness(&self, destination: IpAddr) -> Option<u8> {
+        let own = self.part(destination.is_ipv4())?;
+        let is_of_this_family = u8::from(self.address.is_ipv4() == destination.is_ipv4());
+        if own == destination {
+            Some(2 + is_of_this_family)
+        } else {
+            own.is_unspecified().then_some(is_of_this_family)
         }
     }
 
     /// Whether both at the same port would be in each other's way.
     fn clashes_with(&self, other: &Self) -> bool {
-        let takes = |one: &Self, ip: IpAddr| match ip.to_canonical() {
-            ip if ip.is_unspecified() => {
-                one.address.ip().is_unspecified() && one.address.is_ipv4() == ip.is_ipv4()
+        let overlap = |of_v4| match (self.part(of_v4), other.part(of_v4)) {
+            (Some(own), Some(others)) => {
+                own == others || own.is_unspecified() || others.is_unspecified()
             }
-            ip => one.closeness(ip).is_some(),
+            _ => false,
         };
-        let (own, others) = (self.address.ip(), other.address.ip());
-        let both_families = |one: &Self, another: &Self| {
-            one.closeness([127, 0, 0, 1].into()) == Some(0) && another.is_for_v4()
-        };
-        let overlap = takes(self, others)
-            || takes(other, own)
-            || both_families(self, other)
-            || both_families(other, self);
-        overlap && !(self.share_port && other.share_port)
-    }
-
-    /// Whether anything of IPv4 comes to it.
-    fn is_for_v4(&self) -> bool {
-        let own = self.address.ip().to_canonical();
-        own.is_ipv4() || (own.is_unspecified() && !self.only_v6)
+        (overlap(true) || overlap(false)) && !(self.share_port && other.share_port)
     }
 }
 

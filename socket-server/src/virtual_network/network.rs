@@ -32,7 +32,9 @@ use crate::resolution::Resolved;
 /// same to the last packet.
 ///
 /// A datagram to a port that nobody has bound is lost, without a word to its sender. A TCP connection
-/// to such a port is refused, and one to an address that nobody has times out.
+/// to such a port is refused, and one to an address that nobody has times out. One to a listener at
+/// which too many wait is lost, and tried again. In all of this, and in who may send to whom from
+/// where, a host does as Linux does.
 ///
 /// libwebrtc: `VirtualSocketServer`, in which every socket has its own network interface.
 ///

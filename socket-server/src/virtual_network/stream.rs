@@ -296,6 +296,10 @@ impl StreamHandle {
                 false => unsupported_family(),
             });
         }
+        // A socket at a mapped address is one of IPv4.
+        if local_ip.to_canonical().is_ipv4() && remote.is_ipv6() {
+            return Err(unsupported_family());
+        }
         let stream = core.with_state(|state, now| {
             let wanted = options.local.map(canonical);
             let mut ip = state.source_ip(host.id, remote.ip())?;

@@ -192,17 +192,30 @@ impl VirtualUdp {
         let asked = transmit.envelope.destination;
         let source_ip = transmit.envelope.source_ip.map(|ip| ip.to_canonical());
         let bound = canonical(binding.address).ip();
-        let destination = destination(asked, source_ip.unwrap_or(binding.address.ip()));
+        let own = source_ip.filter(IpAddr::is_ipv4);
+        let destination = destination(asked, own.unwrap_or(binding.address.ip()));
         // An IPv6 socket at a mapped address is one of IPv4, but for its form.
         let is_mapped = binding.address.is_ipv6() && bound.is_ipv4();
         if source_ip.is_some_and(|ip| ip.is_ipv4() != canonical(asked).is_ipv4()) {
             return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // Linux looks at this early on its way to IPv4, and late on that to IPv6.
+        let is_absurdly_long = transmit.contents.len() > usize::from(u16::MAX);
+        if binding.address.is_ipv4() && is_absurdly_long {
+            return Err(too_long());
         }
         if binding.address.is_ipv4() && asked.is_ipv6() {
             return Err(unsupported_family());
         }
         if binding.only_v6 && destination.is_ipv4() {
             return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
+        if destination.is_ipv4() && is_absurdly_long {
+            return Err(too_long());
+        }
+        // `::` has become an address of IPv4.
+        if source_ip.is_some_and(|ip| ip.is_ipv4() != destination.is_ipv4()) {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
         if destination.port() == 0 {
             return Err(io::ErrorKind::InvalidInput.into());

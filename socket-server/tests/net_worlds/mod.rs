@@ -109,10 +109,14 @@ impl World {
     }
 
     pub(crate) fn simulated(family: Family) -> Self {
+        Self::with_seed(family, seed())
+    }
+
+    pub(crate) fn with_seed(family: Family, seed: u64) -> Self {
         Self {
             kind: Kind::Virtual,
             family,
-            network: Some(VirtualNetwork::new(seed())),
+            network: Some(VirtualNetwork::new(seed)),
             servers: RefCell::default(),
             hosts: RefCell::default(),
         }
