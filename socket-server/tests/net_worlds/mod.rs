@@ -214,16 +214,18 @@ impl World {
     }
 
     /// As [`settle`](Self::settle), but in the real world only until something is the case: where it
-    /// never will be, over loopback, a moment is enough to know.
+    /// never will be, over loopback, a moment is enough to know. The moment is so many turns of this
+    /// thread, and not so long by the clock, which goes on while a busy machine has no time for it.
     pub(crate) fn settle_soon(&self, mut is_so: impl FnMut() -> bool) {
-        let until = Instant::now() + Duration::from_millis(3);
-        match self.kind {
-            Kind::Virtual => self.settle(),
-            Kind::Physical => {
-                while !is_so() && Instant::now() < until {
-                    self.serve_what_is_ready();
-                }
+        if self.kind == Kind::Virtual {
+            return self.settle();
+        }
+        for _ in 0..4 {
+            self.serve_what_is_ready();
+            if is_so() {
+                return;
             }
+            self.doze();
         }
     }
 
