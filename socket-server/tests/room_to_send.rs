@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use net_worlds::{Place, World, collect, in_physical_worlds, in_virtual_worlds};
-use socket_server::{HostOptions, LinkOptions, SendBatch, UdpHandler, UdpSocket};
+use socket_server::{HostOptions, LinkOptions, Loss, SendBatch, UdpHandler, UdpSocket};
 
 const COUNT: u8 = 40;
 
@@ -169,6 +169,28 @@ fn item_32_room_is_told_of_only_when_neither_buffer_nor_host_is_in_the_way() {
         assert_eq!(1, room.get());
         world.settle();
         assert_eq!(2, room.get());
+    });
+}
+
+/// What the network loses has left the host like anything else: a sender that goes on until there is no
+/// room comes to an end, also if nothing ever arrives.
+#[test]
+fn item_32_what_is_lost_on_its_way_has_taken_its_room() {
+    in_virtual_worlds(|world| {
+        let slow = LinkOptions::new().bandwidth(10_000).loss(Loss::Random(1.0));
+        let place = world.host(HostOptions::new("lossy").uplink(slow));
+        let (socket, other) = (place.bind(), world.server().bind());
+        let (inbox, room) = (collect(&other), count_room(&socket));
+        for times in 1..=3 {
+            let sent =
+                (0..1000).take_while(|_| socket.send_to(other.local_addr(), &[0; 900]).is_ok());
+            let sent = sent.count();
+            assert!((100..1000).contains(&sent), "{sent} were sent");
+            assert_eq!(times - 1, room.get());
+            world.settle();
+            assert_eq!(times, room.get());
+        }
+        assert!(inbox.borrow().is_empty());
     });
 }
 

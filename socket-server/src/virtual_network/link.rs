@@ -240,6 +240,11 @@ impl Link {
         &self.options
     }
 
+    /// When what has entered so far will have left the sender, if it had to queue.
+    pub(crate) fn busy_until(&self) -> Option<Instant> {
+        self.busy_until
+    }
+
     pub(crate) fn set_options(&mut self, options: LinkOptions) {
         self.options = options;
     }

@@ -463,7 +463,7 @@ impl State {
         }
     }
 
-    /// Sends a packet through a link. Returns when it has left, if it arrives at all.
+    /// Sends a packet through a link. Returns when it has left, if it gets as far as that.
     fn pass(
         &mut self,
         now: Instant,
@@ -490,8 +490,10 @@ impl State {
                 Some(passage.left)
             }
             Err(reason) => {
+                // What is lost by chance, is lost when it has left.
+                let left = link.busy_until();
                 self.observe(now, &packet, PacketFate::Lost(reason));
-                None
+                left.filter(|_| reason == LossReason::Chance)
             }
         }
     }
