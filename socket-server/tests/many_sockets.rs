@@ -4,14 +4,14 @@ mod net_worlds;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use net_worlds::{Family, Kind, OnReadable, Place, World};
 use socket_server::{
-    ListenHandler, ListenOptions, RecvBatch, TcpHandler, TcpListener, TcpOptions, TcpSocket,
-    UdpOptions, UdpSocket,
+    ListenHandler, ListenOptions, MaxWait, ProcessIo, RecvBatch, TcpHandler, TcpListener,
+    TcpOptions, TcpSocket, UdpOptions, UdpSocket,
 };
 
 const TOTAL: usize = 10_000;
@@ -58,16 +58,27 @@ fn at_once() -> usize {
 struct Crowd<'a> {
     world: &'a World,
     place: Place,
+    sender: UdpSocket,
     batch: Rc<RefCell<RecvBatch>>,
     received: Rc<Cell<usize>>,
+    /// How often a handler was called for nothing.
     strays: Rc<Cell<usize>>,
     last: Cell<u64>,
+}
+
+struct Member {
+    number: u64,
+    socket: UdpSocket,
+    /// Nothing has been sent to it yet.
+    is_quiet: Rc<Cell<bool>>,
 }
 
 impl<'a> Crowd<'a> {
     fn new(world: &'a World) -> Self {
         Self {
             place: world.server(),
+            // On a host of its own, where there is one.
+            sender: world.server().bind(),
             world,
             batch: Rc::default(),
             received: Rc::default(),
@@ -76,25 +87,42 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// A socket that counts datagrams with its own number, and those with another.
-    fn open(&self, ip: IpAddr) -> (u64, UdpSocket) {
-        let options = UdpOptions::new(SocketAddr::new(ip, 0)).recv_buffer_bytes(5000);
+    /// A socket that counts datagrams with its own number. One with another was on its way to
+    /// somebody who had the port before.
+    fn open(&self) -> Member {
+        let address = SocketAddr::new(self.place.ip, 0);
+        let options = UdpOptions::new(address).recv_buffer_bytes(5000);
         let socket = self.place.server.bind_udp(&options).unwrap();
         let number = self.last.get() + 1;
         self.last.set(number);
+        let is_quiet = Rc::new(Cell::new(true));
         let (batch, received) = (self.batch.clone(), self.received.clone());
-        let strays = self.strays.clone();
+        let (strays, was_quiet) = (self.strays.clone(), is_quiet.clone());
         socket.set_handler(OnReadable(move |socket: &UdpSocket| {
-            let mut batch = batch.borrow_mut();
+            let (mut batch, mut has_read) = (batch.borrow_mut(), false);
             while socket.recv(&mut batch).is_ok() {
-                for datagram in batch.iter() {
-                    let is_own = datagram.data == number.to_be_bytes();
-                    let count = if is_own { &received } else { &strays };
-                    count.set(count.get() + 1);
-                }
+                has_read = true;
+                let own = |data: &[u8]| data == number.to_be_bytes();
+                let own = batch.iter().filter(|datagram| own(datagram.data)).count();
+                received.set(received.get() + own);
+            }
+            if was_quiet.get() && !has_read {
+                strays.set(strays.get() + 1);
             }
         }));
-        (number, socket)
+        Member {
+            number,
+            socket,
+            is_quiet,
+        }
+    }
+
+    fn send(&self, member: &Member) {
+        member.is_quiet.set(false);
+        let data = member.number.to_be_bytes();
+        self.sender
+            .send_to(member.socket.local_addr(), &data)
+            .unwrap();
     }
 
     fn wait_for(&self, count: usize) {
@@ -109,41 +137,35 @@ impl<'a> Crowd<'a> {
 /// Opens so many sockets, and replaces every third of them again and again while all are sent to.
 fn come_and_go(world: &World, count: usize) {
     let crowd = Crowd::new(world);
-    // On a host of its own, where there is one.
-    let sender = world.server().bind();
-    let ip = crowd.place.ip;
-    let mut sockets: Vec<_> = (0..count).map(|_| crowd.open(ip)).collect();
-    let send = |(number, socket): &(u64, UdpSocket)| {
-        sender
-            .send_to(socket.local_addr(), &number.to_be_bytes())
-            .unwrap();
-    };
-    sockets.iter().for_each(send);
+    let mut members: Vec<_> = (0..count).map(|_| crowd.open()).collect();
+    members.iter().for_each(|member| crowd.send(member));
     crowd.wait_for(count);
     for round in 0..3 {
-        sockets.iter().for_each(send);
+        members.iter().for_each(|member| crowd.send(member));
         if world.kind == Kind::Virtual {
             // There, what has not arrived is for whoever has the port when it does.
             world.network().run_due();
+        } else {
+            // That the sockets are ready, is known, and nobody has been called.
+            let before = crowd.received.get();
+            crowd
+                .place
+                .server
+                .wait(MaxWait::Poll, ProcessIo::No)
+                .unwrap();
+            assert_eq!(before, crowd.received.get());
         }
-        // Closed with their datagram unread, or on its way; others take their slots, and perhaps
-        // their descriptors and ports, while there may be news of them.
-        let mut lost = 0;
-        for (n, entry) in sockets.iter_mut().enumerate() {
-            if n % 3 == round {
-                *entry = crowd.open(ip);
-                send(entry);
-                lost += 1;
-            }
-        }
-        assert!(lost > 0);
+        // Closed with their datagram unread; others take their slots and descriptors.
+        let replaced = members.iter_mut().skip(round).step_by(3);
+        let replaced = replaced.map(|member| *member = crowd.open()).count();
+        // Which are quiet, whatever was known of those that were there before.
+        crowd.wait_for(count - replaced);
+        members.iter().for_each(|member| crowd.send(member));
         crowd.wait_for(count);
     }
-    let addresses: Vec<_> = sockets
-        .iter()
-        .map(|(_, socket)| socket.local_addr())
-        .collect();
-    drop(sockets);
+    let addresses = members.iter().map(|member| member.socket.local_addr());
+    let addresses: Vec<_> = addresses.collect();
+    drop(members);
     if world.kind == Kind::Virtual {
         // Nothing is left that is in the way.
         let again: Vec<_> = addresses

@@ -66,11 +66,13 @@ impl Side {
         port == self.ports[0]
     }
 
-    /// An address to be bound to. Of one address in both its forms, which of the sockets that share
-    /// a port is told apart from the others by Linux only by accident, too.
+    /// An address to be bound to. A port that the system has given out may be in use by anybody at
+    /// the other addresses, and is not asked for. Of one address in both its forms, which of the
+    /// sockets that share a port is told apart from the others by Linux only by accident, too.
     fn address(&self, ip: &str, port: u16) -> SocketAddr {
-        let ip = parse(ip);
-        let is_shared = self.is_shared(port);
+        let (ip, is_shared) = (parse(ip), self.is_shared(port));
+        let is_given_out = port != 0 && !self.ports.contains(&port);
+        let port = if is_given_out { self.ports[1] } else { port };
         SocketAddr::new(if is_shared { ip.to_canonical() } else { ip }, port)
     }
 
