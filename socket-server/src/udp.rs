@@ -193,8 +193,9 @@ impl UdpSocket {
         self.core.handler.change(None);
     }
 
-    /// Reads as many datagrams as one system call gives, or what [`recv_from`](Self::recv_from) has left
-    /// of one, in place of what the batch held before. Returns their number; 0 if a [firewall](crate::FirewallSocketServer) turned all of them away.
+    /// Reads as many datagrams as one system call gives, or what [`recv_from`](Self::recv_from) has
+    /// left of one, in place of what the batch held before. Returns their number; 0 if a
+    /// [firewall](crate::FirewallSocketServer) turned all of them away.
     ///
     /// # Errors
     ///
@@ -428,7 +429,8 @@ impl UdpSocket {
             .set_option(UdpOption::DontFragment, dont.into())
     }
 
-    /// Whether an IPv6 socket keeps out of IPv4; an error on an IPv4 socket.
+    /// Whether an IPv6 socket keeps out of IPv4; an error on an IPv4 socket. On Linux, one that is
+    /// bound to a particular address, which is not a mapped one, does so in any case.
     ///
     /// # Errors
     ///
