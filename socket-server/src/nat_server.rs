@@ -384,7 +384,7 @@ impl UdpIo for InsideUdp {
 
     fn option(&self, option: UdpOption) -> io::Result<usize> {
         match option {
-            UdpOption::DontFragment => Ok(1),
+            UdpOption::DontFragment => Ok(0),
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }

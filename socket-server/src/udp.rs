@@ -408,8 +408,8 @@ impl UdpSocket {
         self.core.io.set_option(UdpOption::SendBuffer, bytes)
     }
 
-    /// Whether datagrams that are too long for a link on their way are lost, and not cut up. So by
-    /// default: media stacks and path-MTU discovery want to know.
+    /// Whether datagrams that are too long for a link on their way are lost, and not cut up. Not so
+    /// by default, on Linux.
     ///
     /// # Errors
     ///
@@ -525,7 +525,9 @@ impl Registered for UdpCore {
             self.stop_watching_writable();
             handler.call(|handler| handler.on_writable(&socket));
         }
-        if self.readable.get() {
+        // Two are here. Without a third, its owner has dropped it, and hears no more.
+        let is_owned = Rc::strong_count(&self) > 2;
+        if self.readable.get() && is_owned {
             handler.call(|handler| handler.on_readable(&socket));
         }
         drop(dispatching);

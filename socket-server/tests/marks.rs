@@ -40,8 +40,8 @@ fn item_33_options_are_set_and_read_back() {
         socket.set_send_buffer_bytes(40_000).unwrap();
         assert_eq!(60_000, socket.recv_buffer_bytes().unwrap());
         assert_eq!(80_000, socket.send_buffer_bytes().unwrap());
-        assert!(socket.dont_fragment().unwrap());
-        for dont in [false, true] {
+        assert!(!socket.dont_fragment().unwrap());
+        for dont in [true, false] {
             socket.set_dont_fragment(dont).unwrap();
             assert_eq!(dont, socket.dont_fragment().unwrap());
         }
@@ -283,6 +283,7 @@ fn item_33_what_may_not_be_fragmented_is_an_error_above_the_mtu_and_else_passes(
         } else {
             1452
         };
+        one.set_dont_fragment(true).unwrap();
         let send = |size: usize| one.send_to(other.local_addr(), &vec![1; size]);
         send(most).unwrap();
         assert!(send(most + 1).is_err());
@@ -304,6 +305,7 @@ fn item_33_what_may_not_be_fragmented_is_lost_at_a_narrower_link_on_its_way() {
         let socket = other.bind();
         let inbox = collect(&socket);
         let headers = if other.ip.is_ipv4() { 28 } else { 48 };
+        one.set_dont_fragment(true).unwrap();
         let send = |size: usize| one.send_to(socket.local_addr(), &vec![1; size]).unwrap();
         send(1300 - headers + 1);
         world.settle();

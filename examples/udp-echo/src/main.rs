@@ -1,8 +1,7 @@
 //! A UDP echo server: a thread that sleeps until datagrams come, and sends them back.
 //!
 //! The place to start reading, and to copy from. It is for networks one trusts: whoever forges the
-//! source of a datagram chooses who gets the answer. Datagrams leave whole or not at all, so one that
-//! reached us in fragments does not come back.
+//! source of a datagram chooses who gets the answer.
 
 use std::io;
 use std::net::SocketAddr;

@@ -52,7 +52,8 @@ impl PhysicalUdp {
             socket.set_send_buffer_size(bytes)?;
         }
         server.bind(&socket, options.address)?;
-        // Switches on what is to be told of each datagram, GRO, and the don't-fragment bit.
+        // Switches on what is to be told of each datagram, GRO, and the don't-fragment bit, which not
+        // everybody wants.
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         #[cfg(target_os = "linux")]
         {
@@ -63,7 +64,7 @@ impl PhysicalUdp {
         let mut io = mio::net::UdpSocket::from_std(socket.into());
         let local = io.local_addr()?;
         server.register(&mut io, key, Interest::READABLE)?;
-        Ok(Self {
+        let socket = Self {
             server,
             key,
             io: RefCell::new(io),
@@ -72,7 +73,10 @@ impl PhysicalUdp {
             state,
             last_drops: Cell::new(0),
             dropped: Cell::new(0),
-        })
+        };
+        #[cfg(target_os = "linux")]
+        socket.set_never_fragmented(false)?;
+        Ok(socket)
     }
 }
 

@@ -166,7 +166,7 @@ impl VirtualUdp {
             send_buffer_bytes: Cell::new(DEFAULT_BUFFER_BYTES),
             leaving_bytes: Cell::new(0),
             watches_writable: Cell::new(false),
-            dont_fragment: Cell::new(true),
+            dont_fragment: Cell::new(false),
             dropped: Cell::new(0),
         });
         on_host.add_udp(&endpoint);
