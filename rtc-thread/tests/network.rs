@@ -5,7 +5,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -77,11 +77,14 @@ impl Peer {
     }
 }
 
-struct OnPeer(Rc<RefCell<Peer>>);
+/// Weak, because the peer has the socket, and the socket has this.
+struct OnPeer(Weak<RefCell<Peer>>);
 
 impl UdpHandler for OnPeer {
     fn on_readable(&mut self, _socket: &UdpSocket) {
-        self.0.borrow_mut().receive();
+        if let Some(peer) = self.0.upgrade() {
+            peer.borrow_mut().receive();
+        }
     }
 }
 
@@ -111,7 +114,9 @@ impl UdpHandler for Rendezvous {
 fn start_peer(thread: &Thread, rendezvous: SocketAddr) -> ThreadBound<Rc<RefCell<Peer>>> {
     let peer = thread.blocking_call(move || {
         let peer = Rc::new(RefCell::new(Peer::open(rendezvous)));
-        peer.borrow().socket.set_handler(OnPeer(peer.clone()));
+        peer.borrow()
+            .socket
+            .set_handler(OnPeer(Rc::downgrade(&peer)));
         ThreadBound::on_current(peer).unwrap()
     });
     let peer = peer.unwrap();

@@ -183,6 +183,9 @@ impl UdpSocket {
 
     /// Sets what is called when the socket can be used, in place of what was before. If it can be
     /// used already, that is in the next wait.
+    ///
+    /// The socket owns its handler. One that owns the socket in turn, or what owns it, would keep it
+    /// open for ever: a [`Weak`] reference does not.
     pub fn set_handler(&self, handler: impl UdpHandler + 'static) {
         self.core.handler.change(Some(Box::new(handler)));
         self.core.queue_if_ready();
