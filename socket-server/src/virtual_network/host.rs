@@ -7,9 +7,10 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 use super::link::LossReason;
+use super::listener::ListenEndpoint;
 use super::network::{NodeId, State};
 use super::random::Random;
-use super::stream::{ListenEndpoint, VirtualStream};
+use super::stream::VirtualStream;
 use super::tcp_connection::{Segment, reset_for};
 use super::udp::UdpEndpoint;
 use crate::address::canonical;

@@ -2,11 +2,12 @@
 //!
 //! [`network`] has the whole: time, the events that are to come, and the way of a packet from link
 //! to link. [`link`] says what a link does to packets, [`host`] what a host does with those that
-//! reach it; the sockets are in [`udp`] and [`stream`], and the TCP that they speak in
+//! reach it; the sockets are in [`udp`], [`stream`] and [`listener`], and the TCP that they speak in
 //! [`tcp_connection`], without I/O.
 
 mod host;
 mod link;
+mod listener;
 mod network;
 mod packet;
 mod random;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::host::Host;
 use super::link::{Link, LinkOptions, LossReason};
+use super::listener::ListenEndpoint;
 use super::packet::{NetPacket, NetworkEvent, PacketFate, Payload};
 use super::random::Random;
-use super::stream::{ListenEndpoint, VirtualStream};
+use super::stream::VirtualStream;
 use super::time::VirtualTime;
 use super::udp::UdpEndpoint;
 use crate::nat::NatTable;

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::listener::VirtualListener;
 use super::network::{Event, State};
-use super::stream::{StreamHandle, VirtualListener};
+use super::stream::StreamHandle;
 use super::topology::VirtualHost;
 use super::udp::VirtualUdp;
 use crate::registry::{Key, SharedRegistry, dispatch_round};

@@ -1,28 +1,24 @@
-//! TCP connections and listeners of a virtual host.
+//! TCP connections of a virtual host.
+
+mod options;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-use super::host::{Binding, Bound};
+use self::options::StreamOptions;
+use super::listener::ListenEndpoint;
 use super::network::{Event, NetworkCore, NodeId, State};
 use super::packet::{NetPacket, Payload};
-use super::tcp_connection::{self, Connection, KeepAlive, Limits, Segment};
+use super::tcp_connection::{self, Connection, Segment};
 use super::topology::VirtualHost;
 use super::udp::unsupported_family;
 use crate::address::{canonical, destination, unspecified_like};
 use crate::registry::{Key, News, SharedRegistry};
-use crate::tcp::{TcpIo, TcpOption, TcpServer, TcpSocket};
-use crate::tcp_listener::ListenIo;
-use crate::tcp_options::{ListenOptions, TcpOptions};
-
-/// How soon a listener that could not accept tries again.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// What a connection has of each buffer if nobody asks for anything.
-const DEFAULT_BUFFER_BYTES: u64 = 212_992;
+use crate::tcp::{TcpIo, TcpOption};
+use crate::tcp_options::TcpOptions;
 
 /// One end of a connection as the network knows it. It outlives the socket by as long as it takes to
 /// say goodbye.
@@ -50,58 +46,6 @@ enum Owner {
     Nobody,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct StreamOptions {
-    nodelay: bool,
-    recv_buffer: u64,
-    send_buffer: u64,
-    dscp: u8,
-    keep_alive: Option<KeepAlive>,
-    /// What is kept while it is off.
-    keep_alive_kept: KeepAlive,
-    user_timeout: Option<Duration>,
-}
-
-impl StreamOptions {
-    fn of(options: &TcpOptions) -> Self {
-        let doubled = |bytes: Option<usize>| {
-            bytes.map_or(DEFAULT_BUFFER_BYTES, |bytes| {
-                (bytes as u64).saturating_mul(2)
-            })
-        };
-        let keep_alive = options.keep_alive.map(|keep_alive| KeepAlive {
-            idle: keep_alive.idle,
-            interval: keep_alive.interval,
-            count: keep_alive.count,
-        });
-        Self {
-            nodelay: options.nodelay,
-            recv_buffer: doubled(options.recv_buffer_bytes),
-            send_buffer: doubled(options.send_buffer_bytes),
-            dscp: options.dscp.unwrap_or_default().bits(),
-            keep_alive,
-            // What Linux has by default.
-            keep_alive_kept: keep_alive.unwrap_or(KeepAlive {
-                idle: Duration::from_secs(7200),
-                interval: Duration::from_secs(75),
-                count: 9,
-            }),
-            user_timeout: options.user_timeout,
-        }
-    }
-
-    fn limits(&self) -> Limits {
-        Limits {
-            send_buffer: self.send_buffer as usize,
-            receive_buffer: self.recv_buffer as usize,
-            user_timeout: self.user_timeout,
-            keep_alive: self.keep_alive,
-            nodelay: self.nodelay,
-            ..Limits::default()
-        }
-    }
-}
-
 impl VirtualStream {
     /// A connection that comes in to a listener.
     pub(super) fn accept(
@@ -112,10 +56,10 @@ impl VirtualStream {
         remote: SocketAddr,
         syn: &Segment,
     ) -> Rc<Self> {
-        let options = StreamOptions::of(&listener.accepted);
+        let options = StreamOptions::of(listener.accepted());
         let connection = Connection::accept(now, &options.limits(), syn);
         let owner = Owner::Listener(Rc::downgrade(listener));
-        listener.pending.set(listener.pending.get() + 1);
+        listener.is_coming();
         Self::new(host, (local, remote), connection, owner, options)
     }
 
@@ -230,11 +174,7 @@ impl VirtualStream {
         if let Some(listener) = listener {
             match event {
                 Connected => listener.has_come(self.clone()),
-                Closed(_) if self.refused.get().is_some() => {
-                    listener
-                        .pending
-                        .set(listener.pending.get().saturating_sub(1));
-                }
+                Closed(_) if self.refused.get().is_some() => listener.has_failed(),
                 _ => {}
             }
         }
@@ -256,8 +196,20 @@ impl VirtualStream {
         }
     }
 
+    /// From here on this socket hears of it.
+    pub(super) fn give_to(&self, registry: SharedRegistry, key: Key) {
+        self.owner.replace(Owner::Socket(registry, key));
+    }
+
+    /// Tells the socket of what came while there was nobody to be told.
+    pub(super) fn note_what_has_come(&self) {
+        if self.connection.borrow().is_readable() {
+            self.note(News::READABLE);
+        }
+    }
+
     /// Who owned it is gone, and hears nothing more.
-    fn release(
+    pub(super) fn release(
         self: &Rc<Self>,
         state: &mut State,
         now: Instant,
@@ -333,7 +285,17 @@ impl StreamHandle {
         })
     }
 
-    fn shown(&self, address: SocketAddr) -> SocketAddr {
+    /// One that a listener had.
+    pub(super) fn accepted(core: Rc<NetworkCore>, stream: Rc<VirtualStream>, is_v6: bool) -> Self {
+        Self {
+            core,
+            stream,
+            is_v6,
+        }
+    }
+
+    /// An address as the application knows it.
+    pub(super) fn shown(&self, address: SocketAddr) -> SocketAddr {
         match address.ip() {
             IpAddr::V4(ip) if self.is_v6 => {
                 SocketAddr::new(ip.to_ipv6_mapped().into(), address.port())
@@ -394,22 +356,7 @@ impl TcpIo for StreamHandle {
     }
 
     fn option(&self, option: TcpOption) -> io::Result<u64> {
-        let options = *self.stream.options.borrow();
-        let kept = options.keep_alive_kept;
-        Ok(match option {
-            TcpOption::NoDelay => options.nodelay.into(),
-            TcpOption::RecvBuffer => options.recv_buffer,
-            TcpOption::SendBuffer => options.send_buffer,
-            TcpOption::Dscp => options.dscp.into(),
-            TcpOption::KeepAlive => options.keep_alive.is_some().into(),
-            TcpOption::KeepIdle => kept.idle.as_secs(),
-            TcpOption::KeepInterval => kept.interval.as_secs(),
-            TcpOption::KeepCount => kept.count.into(),
-            TcpOption::UserTimeout => {
-                let millis = options.user_timeout.unwrap_or_default().as_millis();
-                u64::try_from(millis).unwrap_or(u64::MAX)
-            }
-        })
+        Ok(self.stream.options.borrow().get(option))
     }
 
     fn set_option(&self, option: TcpOption, value: u64) -> io::Result<()> {
@@ -463,138 +410,6 @@ impl Drop for StreamHandle {
         let stream = &self.stream;
         self.core.with_state(|state, now| {
             stream.release(state, now, |connection| connection.close(now));
-        });
-    }
-}
-
-/// A listener as the network knows it.
-pub(super) struct ListenEndpoint {
-    binding: Binding,
-    backlog: usize,
-    accepted: TcpOptions,
-    registry: SharedRegistry,
-    key: Key,
-    /// Connections that do not exist yet.
-    pending: Cell<usize>,
-    waiting: RefCell<VecDeque<Rc<VirtualStream>>>,
-}
-
-impl Bound for ListenEndpoint {
-    fn binding(&self) -> Binding {
-        self.binding
-    }
-}
-
-impl ListenEndpoint {
-    /// Whether one more connection may come.
-    pub(super) fn has_room(&self) -> bool {
-        self.pending.get() + self.waiting.borrow().len() < self.backlog
-    }
-
-    fn has_come(&self, stream: Rc<VirtualStream>) {
-        self.pending.set(self.pending.get().saturating_sub(1));
-        self.waiting.borrow_mut().push_back(stream);
-        self.note();
-    }
-
-    pub(super) fn note(&self) {
-        let listener = self.registry.borrow().get(self.key);
-        if let Some(listener) = listener {
-            listener.note(News::READABLE);
-        }
-    }
-}
-
-/// A listener as its owner uses it.
-pub(super) struct VirtualListener {
-    host: VirtualHost,
-    server: Rc<dyn TcpServer>,
-    endpoint: Rc<ListenEndpoint>,
-}
-
-impl VirtualListener {
-    pub(super) fn bind(
-        host: &VirtualHost,
-        server: Rc<dyn TcpServer>,
-        registry: SharedRegistry,
-        key: Key,
-        options: &ListenOptions,
-    ) -> io::Result<Self> {
-        let mut state = host.core.state.borrow_mut();
-        state.check_bindable(host.id, options.address.ip())?;
-        let on_host = state.host(host.id).ok_or(io::ErrorKind::NotFound)?;
-        let mut binding = Binding::new(options.address, options.only_v6, options.share_port)?;
-        binding.address = on_host.bind_listener(binding)?;
-        let endpoint = Rc::new(ListenEndpoint {
-            binding,
-            backlog: usize::from(options.backlog).max(1),
-            accepted: options.accepted.clone(),
-            registry,
-            key,
-            pending: Cell::new(0),
-            waiting: RefCell::default(),
-        });
-        on_host.add_listener(&endpoint);
-        Ok(Self {
-            host: host.clone(),
-            server,
-            endpoint,
-        })
-    }
-}
-
-impl ListenIo for VirtualListener {
-    fn local_addr(&self) -> SocketAddr {
-        self.endpoint.binding.address
-    }
-
-    fn accept(&self) -> io::Result<TcpSocket> {
-        let (core, endpoint) = (&self.host.core, &self.endpoint);
-        core.run_due();
-        let fails = core.with_state(|state, now| {
-            let host = state.host(self.host.id)?;
-            let is_waited_for = !endpoint.waiting.borrow().is_empty();
-            let fails = is_waited_for && std::mem::take(&mut host.fails_next_accept);
-            if fails {
-                let retry = Event::Retry(Rc::downgrade(endpoint));
-                state.schedule(now + RETRY_AFTER, retry);
-            }
-            Some(fails)
-        });
-        if fails == Some(true) {
-            let message = "no descriptors left";
-            return Err(io::Error::other(message));
-        }
-        let waiting = endpoint.waiting.borrow_mut().pop_front();
-        let stream = waiting.ok_or(io::ErrorKind::WouldBlock)?;
-        let registry = endpoint.registry.clone();
-        let (server, options) = (self.server.clone(), &endpoint.accepted);
-        let is_v6 = endpoint.binding.address.is_ipv6();
-        let handle = StreamHandle {
-            core: core.clone(),
-            stream: stream.clone(),
-            is_v6,
-        };
-        let peer = handle.shown(stream.remote);
-        let socket = TcpSocket::accepted(server, registry.clone(), options, peer, |key| {
-            stream.owner.replace(Owner::Socket(registry, key));
-            Ok(Box::new(handle))
-        })?;
-        // What has come already, there was nobody to be told of.
-        if stream.connection.borrow().is_readable() {
-            stream.note(News::READABLE);
-        }
-        Ok(socket)
-    }
-}
-
-impl Drop for VirtualListener {
-    fn drop(&mut self) {
-        let waiting = self.endpoint.waiting.take();
-        self.host.core.with_state(|state, now| {
-            for stream in waiting {
-                stream.release(state, now, Connection::abort);
-            }
         });
     }
 }
