@@ -1,12 +1,13 @@
 //! Datagrams between sockets, on both servers: conformance item 31.
 
-mod net_worlds;
+mod worlds;
 
 use std::net::SocketAddr;
 use std::thread;
 
-use net_worlds::{World, collect, in_every_world, texts};
 use socket_server::{Packet, RecvBatch, SendBatch, UdpSocket};
+use worlds::udp::{collect, texts};
+use worlds::{World, in_every_world};
 
 /// Reads one datagram, as soon as there is one.
 #[track_caller]
@@ -23,10 +24,10 @@ fn read_one(world: &World, socket: &UdpSocket, buffer: &mut [u8]) -> (usize, usi
 #[test]
 fn item_31_a_socket_talks_to_ten_others_and_knows_who_is_who() {
     in_every_world(|world| {
-        let socket = world.server().bind();
+        let socket = world.place().bind();
         let inbox = collect(&socket);
         for n in 0..10_u8 {
-            let client = world.server().bind();
+            let client = world.place().bind();
             let answers = collect(&client);
             client.send_to(socket.local_addr(), &[n]).unwrap();
             world.wait_until("it arrives", || inbox.borrow().len() == 1);
@@ -44,7 +45,7 @@ fn item_31_a_socket_talks_to_ten_others_and_knows_who_is_who() {
 #[test]
 fn item_31_a_socket_can_send_to_itself() {
     in_every_world(|world| {
-        let socket = world.server().bind();
+        let socket = world.place().bind();
         let inbox = collect(&socket);
         socket.send_to(socket.local_addr(), b"me").unwrap();
         world.wait_until("it arrives", || !inbox.borrow().is_empty());
@@ -56,7 +57,7 @@ fn item_31_a_socket_can_send_to_itself() {
 fn item_31_datagrams_of_all_sizes_arrive_whole() {
     in_every_world(|world| {
         let loopback = SocketAddr::new(world.family.loopback(), 0);
-        let place = world.server();
+        let place = world.place();
         let (one, other) = (place.bind_at(loopback), place.bind_at(loopback));
         let inbox = collect(&other);
         one.set_dont_fragment(true).unwrap();
@@ -81,7 +82,7 @@ fn item_31_datagrams_of_all_sizes_arrive_whole() {
 fn item_31_the_longest_datagram_there_is_may_have_to_be_fragmented() {
     in_every_world(|world| {
         let loopback = SocketAddr::new(world.family.loopback(), 0);
-        let place = world.server();
+        let place = world.place();
         let (one, other) = (place.bind_at(loopback), place.bind_at(loopback));
         let inbox = collect(&other);
         let most = if loopback.is_ipv4() { 65_507 } else { 65_527 };
@@ -95,7 +96,7 @@ fn item_31_the_longest_datagram_there_is_may_have_to_be_fragmented() {
 #[test]
 fn item_31_what_is_too_long_is_an_error_and_the_socket_goes_on() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let (to, inbox) = (other.local_addr(), collect(&other));
         let too_long = vec![0; 66_000];
         assert!(one.send_to(to, &too_long).is_err());
@@ -116,7 +117,7 @@ fn item_31_what_is_too_long_is_an_error_and_the_socket_goes_on() {
 #[test]
 fn item_31_a_buffer_that_is_too_short_is_told_and_the_rest_is_lost() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let to = other.local_addr();
         one.send_to(to, b"0123456789").unwrap();
         one.send_to(to, b"next").unwrap();
@@ -144,7 +145,7 @@ fn item_31_a_buffer_that_is_too_short_is_told_and_the_rest_is_lost() {
 fn item_31_single_and_batched_reads_by_turns_lose_nothing_and_keep_the_order() {
     const COUNT: usize = 60;
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let mut batch = SendBatch::new();
         for n in 0..COUNT {
             batch.push(other.local_addr(), &[n as u8; 100]).unwrap();
@@ -178,10 +179,10 @@ fn item_31_single_and_batched_reads_by_turns_lose_nothing_and_keep_the_order() {
 #[test]
 fn item_31_a_handler_may_mix_single_and_batched_reads() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let seen = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
         let (note, mut turn, mut batch) = (seen.clone(), 0, RecvBatch::new());
-        other.set_handler(net_worlds::OnReadable(move |socket: &UdpSocket| {
+        other.set_handler(worlds::udp::OnReadable(move |socket: &UdpSocket| {
             turn += 1;
             let mut buffer = [0; 200];
             if turn % 2 == 1 {
@@ -212,7 +213,7 @@ fn item_31_a_handler_may_mix_single_and_batched_reads() {
 #[test]
 fn item_31_what_is_shared_can_be_kept_and_read_by_another_thread() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let (to_thread, from_here) = std::sync::mpsc::channel::<Packet>();
         let reader = thread::spawn(move || {
             let lengths = from_here.iter().map(|packet| {

@@ -1,16 +1,18 @@
 //! Firewalls in front of both servers: conformance item 39.
 
-mod net_worlds;
+mod worlds;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use net_worlds::{Place, World, accept_all, collect, follow, in_every_world, texts};
 use socket_server::{
     Direction, Envelope, Firewall, FirewallRule, FirewallSocketServer, ListenOptions, Protocol,
     TcpOptions, UdpOptions,
 };
+use worlds::tcp::{accept_all, follow};
+use worlds::udp::{collect, texts};
+use worlds::{Place, World, in_every_world};
 
 /// A server behind a firewall, and somebody else.
 struct Setup {
@@ -20,7 +22,7 @@ struct Setup {
 }
 
 fn setup(world: &World) -> Setup {
-    let (place, other) = (world.server(), world.server());
+    let (place, other) = (world.place(), world.place());
     let firewall = Rc::new(Firewall::new());
     let server = FirewallSocketServer::new(place.server.clone(), firewall.clone());
     let behind = Place {
@@ -240,13 +242,13 @@ fn item_39_a_connection_that_may_not_be_made_is_an_error() {
         assert!(accepted.borrow().is_empty());
         setup.firewall.clear();
         socket.connect(listener.local_addr()).unwrap();
-        world.wait_until("it is connected", || told.borrow().connected);
+        world.wait_until("it is connected", || told.is_connected());
         // A rule that comes later is about connections that come later.
         setup.firewall.add(FirewallRule::deny());
         world.wait_until("it is accepted", || !accepted.borrow().is_empty());
-        let heard = follow(&accepted.borrow()[0]);
+        let heard = accepted.borrow()[0].log.clone();
         socket.send(b"still there").unwrap();
-        world.wait_until("it arrives", || heard.borrow().data == b"still there");
+        world.wait_until("it arrives", || heard.data() == b"still there");
     });
 }
 
@@ -268,7 +270,7 @@ fn item_39_a_connection_that_may_not_come_in_is_closed_and_not_accepted() {
                 let socket = setup.other.server.tcp_socket(&TcpOptions::new()).unwrap();
                 let told = follow(&socket);
                 socket.connect(to).unwrap();
-                world.wait_until("it is closed", || told.borrow().closed.is_some());
+                world.wait_until("it is closed", || told.is_closed());
                 assert!(accepted.borrow().is_empty(), "in spite of: {rule}");
                 setup.firewall.clear();
                 let socket = setup.other.server.tcp_socket(&TcpOptions::new()).unwrap();

@@ -1,6 +1,6 @@
 //! Ten thousand sockets that come and go: conformance item 40.
 
-mod net_worlds;
+mod worlds;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use net_worlds::{Family, Kind, OnReadable, Place, World};
 use socket_server::{
     ListenHandler, ListenOptions, MaxWait, ProcessIo, RecvBatch, TcpHandler, TcpListener,
     TcpOptions, TcpSocket, UdpOptions, UdpSocket,
 };
+use worlds::udp::OnReadable;
+use worlds::{Family, Kind, Place, World};
 
 const TOTAL: usize = 10_000;
 
@@ -76,9 +77,9 @@ struct Member {
 impl<'a> Crowd<'a> {
     fn new(world: &'a World) -> Self {
         Self {
-            place: world.server(),
+            place: world.place(),
             // On a host of its own, where there is one.
-            sender: world.server().bind(),
+            sender: world.place().bind(),
             world,
             batch: Rc::default(),
             received: Rc::default(),
@@ -142,7 +143,7 @@ fn come_and_go(world: &World, count: usize) {
     crowd.wait_for(count);
     for round in 0..3 {
         members.iter().for_each(|member| crowd.send(member));
-        if world.kind == Kind::Virtual {
+        if !world.is_physical() {
             // There, what has not arrived is for whoever has the port when it does.
             world.network().run_due();
         } else {
@@ -166,7 +167,7 @@ fn come_and_go(world: &World, count: usize) {
     let addresses = members.iter().map(|member| member.socket.local_addr());
     let addresses: Vec<_> = addresses.collect();
     drop(members);
-    if world.kind == Kind::Virtual {
+    if !world.is_physical() {
         // Nothing is left that is in the way.
         let again: Vec<_> = addresses
             .iter()
@@ -182,10 +183,10 @@ fn item_40_ten_thousand_udp_sockets_come_and_go_on_the_physical_server() {
     let (before, at_once) = (open_descriptors(), at_once());
     let mut opened = 0;
     while opened < TOTAL {
-        come_and_go(&World::physical(Family::V4), at_once);
+        come_and_go(&World::new(Kind::Physical, Family::V4), at_once);
         opened += at_once * 2;
     }
-    come_and_go(&World::physical(Family::V6), at_once.min(500));
+    come_and_go(&World::new(Kind::Physical, Family::V6), at_once.min(500));
     assert_eq!(before, open_descriptors(), "descriptors leaked");
 }
 
@@ -193,8 +194,8 @@ fn item_40_ten_thousand_udp_sockets_come_and_go_on_the_physical_server() {
 fn item_40_ten_thousand_udp_sockets_come_and_go_on_a_virtual_host() {
     let _alone = alone();
     // More than half of the ports that it gives out.
-    come_and_go(&World::simulated(Family::V4), TOTAL);
-    come_and_go(&World::simulated(Family::V6), 500);
+    come_and_go(&World::new(Kind::Hosts, Family::V4), TOTAL);
+    come_and_go(&World::new(Kind::Hosts, Family::V6), 500);
 }
 
 /// Sends its number when it is connected, and expects it back.
@@ -259,7 +260,7 @@ impl ListenHandler for EchoAll {
 
 /// Makes so many connections, of which a third is given up under way and made again.
 fn call_and_hang_up(world: &World, count: usize) {
-    let (clients, place) = (world.server(), world.server());
+    let (clients, place) = (world.place(), world.place());
     let options = ListenOptions::new(SocketAddr::new(place.ip, 0)).backlog(4096);
     let listener = place.server.listen_tcp(&options).unwrap();
     let accepted = Accepted::default();
@@ -294,16 +295,16 @@ fn item_40_ten_thousand_tcp_sockets_come_and_go_on_the_physical_server() {
     let count = (at_once / 3).min(1000);
     let mut opened = 0;
     while opened < TOTAL {
-        call_and_hang_up(&World::physical(Family::V4), count);
+        call_and_hang_up(&World::new(Kind::Physical, Family::V4), count);
         opened += count * 2;
     }
-    call_and_hang_up(&World::physical(Family::V6), count.min(200));
+    call_and_hang_up(&World::new(Kind::Physical, Family::V6), count.min(200));
     assert_eq!(before, open_descriptors(), "descriptors leaked");
 }
 
 #[test]
 fn item_40_ten_thousand_tcp_sockets_come_and_go_on_virtual_hosts() {
     let _alone = alone();
-    call_and_hang_up(&World::simulated(Family::V4), TOTAL / 2);
-    call_and_hang_up(&World::simulated(Family::V6), 200);
+    call_and_hang_up(&World::new(Kind::Hosts, Family::V4), TOTAL / 2);
+    call_and_hang_up(&World::new(Kind::Hosts, Family::V6), 200);
 }

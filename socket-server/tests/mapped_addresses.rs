@@ -3,13 +3,15 @@
 //! The operating system's rules are the right ones: whatever it does over loopback, a virtual host
 //! has to do.
 
-mod net_worlds;
+mod worlds;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 
-use net_worlds::{Family, Place, World, accept_all, collect, follow};
 use socket_server::{Envelope, ListenOptions, TcpOptions, UdpOptions, UdpSocket};
+use worlds::tcp::{accept_all, follow};
+use worlds::udp::collect;
+use worlds::{Family, Kind, Place, World};
 
 /// Where sockets are bound, and whether they keep out of IPv4.
 const BOUND: [(&str, bool); 10] = [
@@ -44,9 +46,9 @@ fn ip(text: &str) -> IpAddr {
 /// may be in the way for real: what is different, has to be so again.
 #[track_caller]
 fn assert_same_on_both(test: impl Fn(&World) -> Vec<String>) {
-    let imitated = test(&World::simulated(Family::V4));
+    let imitated = test(&World::new(Kind::Hosts, Family::V4));
     let differences = || {
-        let real = test(&World::physical(Family::V4));
+        let real = test(&World::new(Kind::Physical, Family::V4));
         assert_eq!(real.len(), imitated.len());
         let lines = real.iter().zip(&imitated);
         let different = lines.filter(|(real, imitated)| real != imitated);
@@ -69,7 +71,7 @@ fn open(place: &Place, (at, only_v6): (&str, bool)) -> Result<UdpSocket, ErrorKi
 #[test]
 fn item_38_datagrams_between_the_families_go_the_operating_systems_way() {
     assert_same_on_both(|world| {
-        let (mut lines, place) = (Vec::new(), world.server());
+        let (mut lines, place) = (Vec::new(), world.place());
         for receiver_at in BOUND {
             let receiver = match open(&place, receiver_at) {
                 Ok(receiver) => receiver,
@@ -117,7 +119,7 @@ fn item_38_a_source_address_of_ones_own_choice_has_to_fit() {
         "2001:db8:77::1",
     ];
     assert_same_on_both(|world| {
-        let (mut lines, place) = (Vec::new(), world.server());
+        let (mut lines, place) = (Vec::new(), world.place());
         let receivers = [("0.0.0.0", false), ("::", true)].map(|at| open(&place, at).unwrap());
         let inboxes = receivers.each_ref().map(collect);
         for sender_at in BOUND {
@@ -149,7 +151,7 @@ fn item_38_a_source_address_of_ones_own_choice_has_to_fit() {
 #[test]
 fn item_38_connections_between_the_families_come_about_as_in_the_operating_system() {
     assert_same_on_both(|world| {
-        let (mut lines, place) = (Vec::new(), world.server());
+        let (mut lines, place) = (Vec::new(), world.place());
         for (at, only_v6) in BOUND {
             let options = ListenOptions::new(SocketAddr::new(ip(at), 0)).only_v6(only_v6);
             let listener = match place.server.listen_tcp(&options) {
@@ -179,17 +181,16 @@ fn item_38_connections_between_the_families_come_about_as_in_the_operating_syste
                         Err(error) => format!("{:?} at once", error.kind()),
                         Ok(()) => {
                             world.wait_until("it is connected, or refused", || {
-                                let told = told.borrow();
-                                told.closed.is_some()
-                                    || (told.connected && !accepted.borrow().is_empty())
+                                told.is_closed()
+                                    || (told.is_connected() && !accepted.borrow().is_empty())
                             });
                             let ends = accepted.borrow_mut().pop().map(|peer| {
-                                let local = peer.local_addr().unwrap().ip();
-                                (peer.peer_addr().unwrap().ip(), local)
+                                let local = peer.socket.local_addr().unwrap().ip();
+                                (peer.socket.peer_addr().unwrap().ip(), local)
                             });
                             let own = socket.local_addr().map(|local| local.ip()).ok();
                             let peer = socket.peer_addr().map(|peer| peer.ip());
-                            let closed = told.borrow().closed;
+                            let closed = told.closed();
                             format!("{closed:?}, {own:?} to {peer:?}, accepted {ends:?}")
                         }
                     };

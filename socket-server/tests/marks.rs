@@ -1,15 +1,16 @@
 //! Options, marks and times of UDP sockets, on both servers: conformance items 33 and 34.
 
-mod net_worlds;
+mod worlds;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use net_worlds::{Got, Inbox, Kind, PATIENCE, World, collect, in_every_world, in_virtual_worlds};
 use socket_server::{
     Delay, Dscp, Ecn, Envelope, HostOptions, LinkOptions, SendBatch, UdpOptions, UdpSocket,
 };
+use worlds::udp::{Got, Inbox, collect};
+use worlds::{PATIENCE, World, between_virtual_hosts, in_every_world};
 
 const ECN_MARKS: [Option<Ecn>; 4] = [None, Some(Ecn::Ect0), Some(Ecn::Ect1), Some(Ecn::Ce)];
 
@@ -28,7 +29,7 @@ fn assert_marks(got: &Got, ecn: Option<Ecn>, dscp: Dscp) {
 #[test]
 fn item_33_options_are_set_and_read_back() {
     in_every_world(|world| {
-        let place = world.server();
+        let place = world.place();
         let options = UdpOptions::new(SocketAddr::new(place.ip, 0))
             .recv_buffer_bytes(50_000)
             .send_buffer_bytes(60_000);
@@ -60,7 +61,7 @@ fn item_33_options_are_set_and_read_back() {
 #[test]
 fn item_33_buffers_that_are_asked_to_be_nothing_still_take_a_datagram() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         one.set_send_buffer_bytes(0).unwrap();
         other.set_recv_buffer_bytes(0).unwrap();
         let inbox = collect(&other);
@@ -77,10 +78,7 @@ fn item_33_keeping_out_of_ipv4_is_read_back() {
         if world.family.loopback().is_ipv4() {
             return;
         }
-        let (server, any) = (
-            world.server().server,
-            SocketAddr::new(world.family.any(), 0),
-        );
+        let (server, any) = (world.place().server, SocketAddr::new(world.family.any(), 0));
         for only_v6 in [false, true] {
             let options = UdpOptions::new(any).only_v6(only_v6);
             let socket = server.bind_udp(&options).unwrap();
@@ -92,7 +90,7 @@ fn item_33_keeping_out_of_ipv4_is_read_back() {
 #[test]
 fn item_33_marks_arrive_alone_and_together() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let inbox = collect(&other);
         for dscp in [Dscp::DEFAULT, Dscp::CS1, Dscp::AF41, Dscp::EF] {
             for ecn in ECN_MARKS {
@@ -107,7 +105,7 @@ fn item_33_marks_arrive_alone_and_together() {
 #[test]
 fn item_33_every_code_point_there_is_arrives() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let inbox = collect(&other);
         for bits in 0..64 {
             let dscp = Dscp::new(bits).unwrap();
@@ -122,7 +120,7 @@ fn item_33_every_code_point_there_is_arrives() {
 #[test]
 fn item_33_an_envelopes_marks_go_before_the_sockets() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let (inbox, to) = (collect(&other), Envelope::to(other.local_addr()));
         one.set_dscp(Dscp::AF41).unwrap();
         one.set_ecn(Some(Ecn::Ect0));
@@ -150,7 +148,7 @@ fn item_33_an_envelopes_marks_go_before_the_sockets() {
 #[test]
 fn item_33_marks_and_times_survive_segmentation_and_coalescing() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let inbox = collect(&other);
         for (dscp, ecn) in [
             (Dscp::EF, None),
@@ -185,7 +183,7 @@ fn item_33_marks_and_times_survive_segmentation_and_coalescing() {
 #[test]
 fn item_34_arrival_is_between_sending_and_reading_and_never_goes_back() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         let inbox = collect(&other);
         let mut last = None;
         for _ in 0..50 {
@@ -205,7 +203,7 @@ fn item_34_arrival_is_between_sending_and_reading_and_never_goes_back() {
 #[test]
 fn item_34_a_datagram_that_waits_to_be_read_keeps_its_time() {
     in_every_world(|world| {
-        let (one, other) = (world.server().bind(), world.server().bind());
+        let (one, other) = (world.place().bind(), world.place().bind());
         one.send_to(other.local_addr(), b"x").unwrap();
         world.settle();
         let arrived_before = world.now();
@@ -220,11 +218,11 @@ fn item_34_a_datagram_that_waits_to_be_read_keeps_its_time() {
 
 #[test]
 fn item_34_arrival_in_virtual_time_is_exact() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let way = Delay::Constant(Duration::from_nanos(12_345_678));
         let links = LinkOptions::new().delay(way);
         let one = world.host(HostOptions::new("one").uplink(links)).bind();
-        let other = world.server().bind();
+        let other = world.place().bind();
         let mut expected = Vec::new();
         for n in 0..5 {
             world.pass(Duration::from_nanos(1_000_001 * n));
@@ -243,7 +241,7 @@ fn marks_through_congestion(world: &World, ecn: Option<Ecn>) -> Vec<(Option<Ecn>
     let narrow = LinkOptions::new().bandwidth(10_000).mark_above_bytes(3_000);
     let name = format!("narrow for {ecn:?}");
     let one = world.host(HostOptions::new(name).uplink(narrow)).bind();
-    let other = world.server().bind();
+    let other = world.place().bind();
     let inbox = collect(&other);
     for _ in 0..10 {
         let to = Envelope::to(other.local_addr()).ecn(ecn).dscp(Dscp::AF41);
@@ -255,7 +253,7 @@ fn marks_through_congestion(world: &World, ecn: Option<Ecn>) -> Vec<(Option<Ecn>
 
 #[test]
 fn item_34_a_congested_link_marks_what_can_be_marked() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         for ecn in ECN_MARKS {
             let marks = marks_through_congestion(world, ecn);
             // Of packets of a thousand bytes or a little more, a fourth or fifth has more than three
@@ -273,10 +271,10 @@ fn item_34_a_congested_link_marks_what_can_be_marked() {
 
 #[test]
 fn item_33_what_may_not_be_fragmented_is_an_error_above_the_mtu_and_else_passes() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let links = LinkOptions::new().mtu(1500);
         let one = world.host(HostOptions::new("one").uplink(links)).bind();
-        let other = world.server().bind();
+        let other = world.place().bind();
         let inbox = collect(&other);
         let most = if world.family.any().is_ipv4() {
             1472
@@ -298,8 +296,8 @@ fn item_33_what_may_not_be_fragmented_is_an_error_above_the_mtu_and_else_passes(
 /// A link further on cannot tell the sender.
 #[test]
 fn item_33_what_may_not_be_fragmented_is_lost_at_a_narrower_link_on_its_way() {
-    in_virtual_worlds(|world| {
-        let (one, narrow) = (world.server().bind(), LinkOptions::new().mtu(1300));
+    between_virtual_hosts(|world| {
+        let (one, narrow) = (world.place().bind(), LinkOptions::new().mtu(1300));
         let other = world.host(HostOptions::new("narrow").downlink(narrow));
         let stats = || other.host.as_ref().unwrap().downlink().stats();
         let socket = other.bind();
@@ -324,12 +322,12 @@ fn item_33_an_ipv4_socket_has_no_ipv6_option() {
         if world.family.loopback().is_ipv6() {
             return;
         }
-        let socket: UdpSocket = world.server().bind();
+        let socket: UdpSocket = world.place().bind();
         let refused = socket.only_v6().unwrap_err().kind();
         // The operating system has no word for it; what imitates it has.
-        match world.kind {
-            Kind::Virtual => assert_eq!(ErrorKind::Unsupported, refused),
-            Kind::Physical => assert_ne!(ErrorKind::WouldBlock, refused),
+        match world.is_physical() {
+            false => assert_eq!(ErrorKind::Unsupported, refused),
+            true => assert_ne!(ErrorKind::WouldBlock, refused),
         }
     });
 }

@@ -1,6 +1,5 @@
 //! Names of hosts, resolved and connected to: conformance item 27.
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -14,7 +13,7 @@ use socket_server::{
     SocketServer, TcpOptions, TcpState,
 };
 
-use tcp_peer::{Event, Peer, accept_all, connect, listen, socket};
+use worlds::tcp::{Event, Peer, accept_all, connect, listen, socket};
 use worlds::{Family, Kind, World, in_every_world, in_physical_worlds, in_virtual_worlds};
 
 /// What `resolve` has said, once it has.
@@ -39,7 +38,7 @@ fn addresses_of(world: &World, host: &str) -> Vec<SocketAddr> {
 /// A name that leads to the other server, over the family of the world.
 fn name_of_other(world: &World) -> String {
     match (world.kind, world.family) {
-        (Kind::TwoHosts, _) => "there".to_owned(),
+        (Kind::Hosts, _) => "there".to_owned(),
         // Every system has it, but not every one in both families.
         (_, Family::V4) => "localhost".to_owned(),
         (_, Family::V6) => "::1".to_owned(),

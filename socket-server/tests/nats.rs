@@ -1,18 +1,20 @@
 //! What NATs map and filter: conformance item 39. A NAT is a part of a virtual network, or a server
 //! that is put in front of another one; what peers see of it has to be the same.
 
-mod net_worlds;
+mod worlds;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket as Plain};
 use std::rc::Rc;
 use std::time::Duration;
 
-use net_worlds::{Family, Inbox, Kind, World, accept_all, collect, follow, texts};
 use socket_server::{
     Dscp, Ecn, Envelope, HostOptions, ListenOptions, NatOptions, NatSocketServer, NatType,
     PhysicalSocketServer, SocketServer, TcpOptions, UdpOptions, UdpSocket,
 };
+use worlds::tcp::{accept_all, follow};
+use worlds::udp::{Inbox, collect, texts};
+use worlds::{Family, Kind, World};
 
 /// Where the NAT is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ impl Setup {
         };
         let inside_ip = ip("10.1.2.3", "fd00::1:2:3");
         if kind == Kind::Physical {
-            let world = World::physical(family);
+            let world = World::new(Kind::Physical, family);
             let inner = Rc::new(PhysicalSocketServer::new().unwrap());
             let outside_ip = ip("127.0.0.1", "::1");
             let nat = NatSocketServer::new(inner, nat_type, inside_ip, outside_ip);
@@ -60,8 +62,8 @@ impl Setup {
                 peer_ips: ["127.0.0.2", "127.0.0.3", "127.0.0.4"].map(|v4| ip(v4, "::1")),
             };
         }
-        let world = World::simulated(family);
-        let peer_ips = [1, 2, 3].map(|_| world.server().ip);
+        let world = World::new(Kind::Hosts, family);
+        let peer_ips = [1, 2, 3].map(|_| world.place().ip);
         let (inside, inside_ip, outside_ip) = match place {
             Place::OnTheWay => {
                 let nat = world.network().add_nat(NatOptions::new(nat_type)).unwrap();
@@ -102,7 +104,7 @@ impl Setup {
     fn peer(&self, which: usize) -> Peer {
         let ip = self.peer_ips[which];
         let address = SocketAddr::new(ip, 0);
-        if self.world.kind == Kind::Physical {
+        if self.world.is_physical() {
             let plain = Plain::bind(address).unwrap();
             plain.set_nonblocking(true).unwrap();
             return Peer::Plain(plain);
@@ -172,8 +174,8 @@ fn behind_every_nat(test: impl Fn(&Setup, NatType)) {
     for nat_type in NatType::ALL {
         for family in [Family::V4, Family::V6] {
             for (kind, place) in [
-                (Kind::Virtual, Place::OnTheWay),
-                (Kind::Virtual, Place::InFront),
+                (Kind::Hosts, Place::OnTheWay),
+                (Kind::Hosts, Place::InFront),
                 (Kind::Physical, Place::InFront),
             ] {
                 println!("{nat_type:?} {family:?} {kind:?} {place:?}");
@@ -275,7 +277,7 @@ fn item_39_a_closed_socket_leaves_no_way_in() {
 fn item_39_inside_of_a_nat_all_is_as_without_it() {
     for place in [Place::OnTheWay, Place::InFront] {
         for family in [Family::V4, Family::V6] {
-            let setup = Setup::new(Kind::Virtual, family, place, NatType::Symmetric);
+            let setup = Setup::new(Kind::Hosts, family, place, NatType::Symmetric);
             let (one, other) = (setup.bind(), setup.bind());
             let inbox = collect(&other);
             let to = Envelope::to(other.local_addr())
@@ -296,7 +298,7 @@ fn item_39_inside_of_a_nat_all_is_as_without_it() {
 #[test]
 fn item_39_marks_pass_a_nat_both_ways() {
     for place in [Place::OnTheWay, Place::InFront] {
-        let setup = Setup::new(Kind::Virtual, Family::V4, place, NatType::PortRestricted);
+        let setup = Setup::new(Kind::Hosts, Family::V4, place, NatType::PortRestricted);
         let (socket, peer) = (setup.bind(), setup.peer(0));
         let inbox = collect(&socket);
         let Peer::Ours(peer, theirs) = &peer else {
@@ -318,8 +320,8 @@ fn item_39_marks_pass_a_nat_both_ways() {
 /// A host behind two NATs, one in the other, and a peer outside.
 #[test]
 fn item_39_behind_two_nats_the_stricter_one_decides() {
-    net_worlds::in_virtual_worlds(|world| {
-        let (peer, stranger) = (world.server().bind(), world.server().bind());
+    worlds::between_virtual_hosts(|world| {
+        let (peer, stranger) = (world.place().bind(), world.place().bind());
         let (heard, _) = (collect(&peer), collect(&stranger));
         for outer in NatType::ALL {
             for inner in NatType::ALL {
@@ -350,8 +352,8 @@ fn item_39_behind_two_nats_the_stricter_one_decides() {
 
 #[test]
 fn item_39_a_mapping_is_forgotten_when_nothing_goes_out_for_long() {
-    net_worlds::in_virtual_worlds(|world| {
-        let peer = world.server().bind();
+    worlds::between_virtual_hosts(|world| {
+        let peer = world.place().bind();
         let heard = collect(&peer);
         let options = NatOptions::new(NatType::FullCone).timeout(Duration::from_secs(30));
         let nat = world.network().add_nat(options).unwrap();
@@ -383,13 +385,13 @@ fn item_39_a_mapping_is_forgotten_when_nothing_goes_out_for_long() {
 
 #[test]
 fn item_39_a_mapping_of_one_family_lets_nothing_of_the_other_in() {
-    let world = World::simulated(Family::V4);
+    let world = World::new(Kind::Hosts, Family::V4);
     let nat = NatOptions::new(NatType::FullCone);
     let nat = world.network().add_nat(nat).unwrap();
     let socket = world
         .on(nat.add_host(HostOptions::new("inside")).unwrap())
         .bind();
-    let (inbox, peer) = (collect(&socket), world.server());
+    let (inbox, peer) = (collect(&socket), world.place());
     let v4 = peer.bind();
     let heard = collect(&v4);
     socket.send_to(v4.local_addr(), b"out").unwrap();
@@ -407,8 +409,8 @@ fn item_39_a_mapping_of_one_family_lets_nothing_of_the_other_in() {
 fn item_39_a_connection_goes_out_through_a_nat_and_none_comes_in() {
     for family in [Family::V4, Family::V6] {
         for nat_type in NatType::ALL {
-            let setup = Setup::new(Kind::Virtual, family, Place::OnTheWay, nat_type);
-            let outside = setup.world.server();
+            let setup = Setup::new(Kind::Hosts, family, Place::OnTheWay, nat_type);
+            let outside = setup.world.place();
             let listener = outside.listen();
             let accepted = accept_all(&listener);
             let socket = setup.inside.tcp_socket(&TcpOptions::new()).unwrap();
@@ -419,17 +421,17 @@ fn item_39_a_connection_goes_out_through_a_nat_and_none_comes_in() {
                 .wait_until("it is accepted", || !accepted.borrow().is_empty());
             setup
                 .world
-                .wait_until("it is connected", || told.borrow().connected);
+                .wait_until("it is connected", || told.is_connected());
             let peer = accepted.borrow_mut().pop().unwrap();
-            let heard = follow(&peer);
+            let heard = &peer.log;
             assert_eq!(
                 Some(setup.outside_ip),
-                peer.peer_addr().map(|peer| peer.ip())
+                peer.socket.peer_addr().map(|peer| peer.ip())
             );
-            peer.send(b"down").unwrap();
+            peer.socket.send(b"down").unwrap();
             socket.send(b"up").unwrap();
             setup.world.wait_until("both arrive", || {
-                told.borrow().data == b"down" && heard.borrow().data == b"up"
+                told.data() == b"down" && heard.data() == b"up"
             });
             // A listener inside is not reached by the address outside, nor by its own.
             let address = SocketAddr::new(setup.inside_ip, 80);
@@ -439,10 +441,8 @@ fn item_39_a_connection_goes_out_through_a_nat_and_none_comes_in() {
                 let intruder = outside.server.tcp_socket(&TcpOptions::new()).unwrap();
                 let told = follow(&intruder);
                 intruder.connect(SocketAddr::new(ip, 80)).unwrap();
-                setup
-                    .world
-                    .wait_until("it gives up", || told.borrow().closed.is_some());
-                assert!(!told.borrow().connected);
+                setup.world.wait_until("it gives up", || told.is_closed());
+                assert!(!told.is_connected());
             }
         }
     }
@@ -451,7 +451,7 @@ fn item_39_a_connection_goes_out_through_a_nat_and_none_comes_in() {
 #[test]
 fn item_39_a_connection_from_behind_a_server_of_a_nat_leaves_from_its_outside_address() {
     for family in [Family::V4, Family::V6] {
-        let world = World::physical(family);
+        let world = World::new(Kind::Physical, family);
         let outside_ip: IpAddr = match family {
             Family::V4 => [127, 0, 0, 9].into(),
             Family::V6 => family.loopback(),
@@ -465,18 +465,21 @@ fn item_39_a_connection_from_behind_a_server_of_a_nat_leaves_from_its_outside_ad
         let inner = Rc::new(PhysicalSocketServer::new().unwrap());
         let nat = NatSocketServer::new(inner, NatType::Symmetric, inside_ip, outside_ip);
         let nat = world.serve(nat);
-        let listener = world.server().listen();
+        let listener = world.place().listen();
         let accepted = accept_all(&listener);
         let socket = nat.tcp_socket(&TcpOptions::new()).unwrap();
         let told = follow(&socket);
         socket.connect(listener.local_addr()).unwrap();
-        world.wait_until("it is connected", || told.borrow().connected);
+        world.wait_until("it is connected", || told.is_connected());
         world.wait_until("it is accepted", || !accepted.borrow().is_empty());
         let peer = accepted.borrow_mut().pop().unwrap();
-        assert_eq!(Some(outside_ip), peer.peer_addr().map(|peer| peer.ip()));
-        let heard = follow(&peer);
+        assert_eq!(
+            Some(outside_ip),
+            peer.socket.peer_addr().map(|peer| peer.ip())
+        );
+        let heard = &peer.log;
         socket.send(b"out").unwrap();
-        world.wait_until("it arrives", || heard.borrow().data == b"out");
+        world.wait_until("it arrives", || heard.data() == b"out");
         let options = ListenOptions::new(SocketAddr::new(inside_ip, 0));
         let refused = nat.listen_tcp(&options).unwrap_err();
         assert_eq!(ErrorKind::Unsupported, refused.kind());
@@ -485,7 +488,7 @@ fn item_39_a_connection_from_behind_a_server_of_a_nat_leaves_from_its_outside_ad
 
 #[test]
 fn item_39_sockets_behind_a_server_of_a_nat_have_inside_addresses_only() {
-    for kind in [Kind::Virtual, Kind::Physical] {
+    for kind in [Kind::Hosts, Kind::Physical] {
         let setup = Setup::new(kind, Family::V4, Place::InFront, NatType::FullCone);
         let bind = |address: SocketAddr| setup.inside.bind_udp(&UdpOptions::new(address));
         let at = |ip, port| SocketAddr::new(ip, port);

@@ -4,7 +4,6 @@
 //! The binder is asked before that is found out: a bind that it leaves as it is fails, and one that it
 //! has taken over works, because it is at no particular address then.
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -19,7 +18,7 @@ use socket_server::{
 };
 use socket2::SockRef;
 
-use tcp_peer::{Event, Peer, accept_all};
+use worlds::tcp::{Event, Peer, accept_all};
 
 /// Addresses that a binder is asked for, and their loopback and unspecified ones.
 const FAMILIES: [[IpAddr; 3]; 2] = [
@@ -183,10 +182,10 @@ fn item_36_a_mapped_address_counts_as_what_it_stands_for() {
 
 #[test]
 fn item_36_a_failure_is_told_to_who_connects_by_name_and_the_socket_goes_on() {
-    let world = worlds::World::new(worlds::Kind::Physical, worlds::Family::V4, 1);
+    let world = worlds::World::new(worlds::Kind::Physical, worlds::Family::V4);
     let (server, asked) = server(failed);
     let [concrete, loopback, _] = FAMILIES[0];
-    let listener = tcp_peer::listen(&world);
+    let listener = worlds::tcp::listen(&world);
     let accepted = accept_all(&listener);
     let options = TcpOptions::new().local(SocketAddr::new(concrete, 0));
     let client = Peer::new(server.tcp_socket(&options).unwrap());

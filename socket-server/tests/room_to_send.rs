@@ -5,7 +5,7 @@
 //! the receiver does with it. What follows a send that blocked is tested beside the code, in `udp.rs`,
 //! and here on the virtual server, which shares that code.
 
-mod net_worlds;
+mod worlds;
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -13,8 +13,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use net_worlds::{Place, World, collect, in_physical_worlds, in_virtual_worlds};
 use socket_server::{HostOptions, LinkOptions, Loss, SendBatch, UdpHandler, UdpSocket};
+use worlds::udp::collect;
+use worlds::{Place, World, between_virtual_hosts, in_physical_worlds};
 
 const COUNT: u8 = 40;
 
@@ -73,8 +74,8 @@ fn slow_host(world: &World) -> Place {
 
 #[test]
 fn item_32_a_batch_goes_on_where_it_stopped_when_there_is_room() {
-    in_virtual_worlds(|world| {
-        let (socket, other) = (slow_host(world).bind(), world.server().bind());
+    between_virtual_hosts(|world| {
+        let (socket, other) = (slow_host(world).bind(), world.place().bind());
         socket.set_send_buffer_bytes(4000).unwrap();
         let inbox = collect(&other);
         let batch = Rc::new(RefCell::new(batch_to(other.local_addr())));
@@ -99,8 +100,8 @@ fn item_32_a_batch_goes_on_where_it_stopped_when_there_is_room() {
 
 #[test]
 fn item_32_a_single_send_that_blocked_was_not_sent_and_is_told_once_of_room() {
-    in_virtual_worlds(|world| {
-        let (socket, other) = (slow_host(world).bind(), world.server().bind());
+    between_virtual_hosts(|world| {
+        let (socket, other) = (slow_host(world).bind(), world.place().bind());
         let (inbox, room) = (collect(&other), count_room(&socket));
         socket.set_send_buffer_bytes(4000).unwrap();
         let mut sent = 0;
@@ -123,8 +124,8 @@ fn item_32_a_single_send_that_blocked_was_not_sent_and_is_told_once_of_room() {
 
 #[test]
 fn item_32_a_host_that_cannot_send_says_so_until_it_can() {
-    in_virtual_worlds(|world| {
-        let (place, other) = (world.server(), world.server().bind());
+    between_virtual_hosts(|world| {
+        let (place, other) = (world.place(), world.place().bind());
         let (socket, idle) = (place.bind(), place.bind());
         let (inbox, room, none) = (collect(&other), count_room(&socket), count_room(&idle));
         let host = place.host.as_ref().unwrap();
@@ -147,8 +148,8 @@ fn item_32_a_host_that_cannot_send_says_so_until_it_can() {
 
 #[test]
 fn item_32_room_is_told_of_only_when_neither_buffer_nor_host_is_in_the_way() {
-    in_virtual_worlds(|world| {
-        let (place, other) = (slow_host(world), world.server().bind());
+    between_virtual_hosts(|world| {
+        let (place, other) = (slow_host(world), world.place().bind());
         let socket = place.bind();
         let (room, host) = (count_room(&socket), place.host.as_ref().unwrap());
         socket.set_send_buffer_bytes(4000).unwrap();
@@ -176,10 +177,10 @@ fn item_32_room_is_told_of_only_when_neither_buffer_nor_host_is_in_the_way() {
 /// room comes to an end, also if nothing ever arrives.
 #[test]
 fn item_32_what_is_lost_on_its_way_has_taken_its_room() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let slow = LinkOptions::new().bandwidth(10_000).loss(Loss::Random(1.0));
         let place = world.host(HostOptions::new("lossy").uplink(slow));
-        let (socket, other) = (place.bind(), world.server().bind());
+        let (socket, other) = (place.bind(), world.place().bind());
         let (inbox, room) = (collect(&other), count_room(&socket));
         for times in 1..=3 {
             let sent =
@@ -197,7 +198,7 @@ fn item_32_what_is_lost_on_its_way_has_taken_its_room() {
 #[test]
 fn item_32_on_loopback_no_send_of_the_operating_system_blocks() {
     in_physical_worlds(|world| {
-        let (socket, other) = (world.server().bind(), world.server().bind());
+        let (socket, other) = (world.place().bind(), world.place().bind());
         socket.set_send_buffer_bytes(0).unwrap();
         let room = count_room(&socket);
         for _ in 0..50 {

@@ -4,17 +4,18 @@
 //! them is compared after each. `SOCKET_SEED` makes one run again, `SOCKET_CASES` makes it longer.
 
 mod net_operations;
-mod net_worlds;
+mod worlds;
 
 use std::fmt::{self, Write};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener as PlainListener, UdpSocket as Plain};
 
 use net_operations::{Operation, PORTS, Port, Random, SLOTS, operation};
-use net_worlds::{Family, Place, Told, World, accept_all, follow, seed};
 use socket_server::{
     Envelope, ListenOptions, RecvBatch, SendBatch, TcpListener, TcpOptions, UdpOptions, UdpSocket,
 };
+use worlds::tcp::{accept_all, follow};
+use worlds::{Family, Kind, Place, World, seed};
 
 const OPERATIONS: usize = 40;
 /// Of which a datagram is told apart from what strangers on this machine may send.
@@ -36,7 +37,7 @@ struct Side {
 impl Side {
     fn new(world: World, ports: [u16; PORTS]) -> Self {
         Self {
-            place: world.server(),
+            place: world.place(),
             world,
             ports,
             udp: Default::default(),
@@ -330,12 +331,9 @@ impl Side {
                 .any(|come| !come.borrow().is_empty())
         };
         self.world.wait_until("it is connected, or not", || {
-            let told = told.borrow();
-            (told.connected && come()) || told.closed.is_some()
+            (told.is_connected() && come()) || told.is_closed()
         });
-        let Told {
-            connected, closed, ..
-        } = *told.borrow();
+        let (connected, closed) = (told.is_connected(), told.closed());
         write!(out, "connected: {connected}, closed: {closed:?}")?;
         for (n, come) in accepted.iter().enumerate() {
             let Some(peer) = come.as_ref().and_then(|come| come.borrow_mut().pop()) else {
@@ -344,20 +342,19 @@ impl Side {
             // Those that share a port are one; which of them it is, is for the server to say.
             let local = self.listeners[n].as_ref().map(|own| own.local_addr().ip());
             let ends = [socket.local_addr().ok(), socket.peer_addr()];
-            let peers = [peer.local_addr().ok(), peer.peer_addr()];
+            let peers = [peer.socket.local_addr().ok(), peer.socket.peer_addr()];
             let ips = [ends, peers].map(|ends| ends.map(|end| end.map(|end| end.ip())));
             write!(out, ", by {local:?}: {ips:?}")?;
-            let heard = follow(&peer);
+            let heard = &peer.log;
             socket.send(b"question").unwrap();
             self.world
-                .wait_until("it arrives", || heard.borrow().data == b"question");
-            peer.send(b"answer").unwrap();
+                .wait_until("it arrives", || heard.data() == b"question");
+            peer.socket.send(b"answer").unwrap();
             self.world
-                .wait_until("it is answered", || told.borrow().data == b"answer");
+                .wait_until("it is answered", || told.data() == b"answer");
             socket.close();
-            self.world
-                .wait_until("it is closed", || heard.borrow().closed.is_some());
-            write!(out, ", ends with {:?}", heard.borrow().closed)?;
+            self.world.wait_until("it is closed", || heard.is_closed());
+            write!(out, ", ends with {:?}", heard.closed())?;
         }
         Ok(())
     }
@@ -401,8 +398,8 @@ fn difference(seed: u64) -> Option<String> {
     let ports = free_ports(&mut Random(
         random.0 ^ u64::from(std::process::id()) << 20 | 1,
     ));
-    let mut imitated = Side::new(World::with_seed(Family::V4, seed), ports);
-    let mut real = Side::new(World::physical(Family::V4), ports);
+    let mut imitated = Side::new(World::with_seed(Kind::Hosts, Family::V4, seed), ports);
+    let mut real = Side::new(World::new(Kind::Physical, Family::V4), ports);
     let mut history = String::new();
     for operation in operations {
         // How much a receive buffer holds, is not the same to the byte, and who of a group has got

@@ -1,6 +1,6 @@
 //! Groups of sockets that share a port: conformance item 40, and more.
 
-mod net_worlds;
+mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -10,10 +10,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use net_worlds::{Family, OnReadable, PATIENCE, collect, in_every_world, in_virtual_worlds};
 use socket_server::{
     MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SocketServer, UdpOptions, UdpSocket,
 };
+use worlds::udp::{OnReadable, collect};
+use worlds::{Family, PATIENCE, between_virtual_hosts, in_every_world};
 
 const MEMBERS: usize = 4;
 const FLOWS: usize = 200;
@@ -111,8 +112,8 @@ fn item_40_threads_that_share_a_port_each_have_flows_of_their_own() {
 
 #[test]
 fn item_40_servers_of_a_virtual_host_that_share_a_port_each_have_flows_of_their_own() {
-    in_virtual_worlds(|world| {
-        let (place, clients) = (world.server(), world.server());
+    between_virtual_hosts(|world| {
+        let (place, clients) = (world.place(), world.place());
         let host = place.host.clone().unwrap();
         let mut group = SocketAddr::new(place.ip, 0);
         let mut members = Vec::new();
@@ -149,7 +150,7 @@ fn item_40_servers_of_a_virtual_host_that_share_a_port_each_have_flows_of_their_
 #[test]
 fn item_40_a_port_is_shared_only_among_those_that_all_say_so() {
     in_every_world(|world| {
-        let place = world.server();
+        let place = world.place();
         let address = SocketAddr::new(place.ip, 0);
         let bind = |options: &UdpOptions| place.server.bind_udp(options);
         let group = bind(&shared(address)).unwrap();
@@ -168,13 +169,13 @@ fn item_40_a_port_is_shared_only_among_those_that_all_say_so() {
 #[test]
 fn item_40_what_is_left_of_a_group_takes_over() {
     in_every_world(|world| {
-        let place = world.server();
+        let place = world.place();
         let address = SocketAddr::new(place.ip, 0);
         let first = place.server.bind_udp(&shared(address)).unwrap();
         let second = place.server.bind_udp(&shared(first.local_addr())).unwrap();
         let inbox = collect(&second);
         drop(first);
-        let clients: Vec<_> = (0..20).map(|_| world.server().bind()).collect();
+        let clients: Vec<_> = (0..20).map(|_| world.place().bind()).collect();
         for client in &clients {
             client.send_to(second.local_addr(), b"x").unwrap();
         }

@@ -1,7 +1,6 @@
 //! Connections that cannot be accepted at the moment: conformance item 28. A test binary of its own,
 //! because running out of descriptors hurts everybody in the process.
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::{Cell, RefCell};
@@ -10,7 +9,7 @@ use std::time::Instant;
 
 use socket_server::{TcpListener, TcpState};
 
-use tcp_peer::{Event, OnIncoming, Peer, connect, listen};
+use worlds::tcp::{Event, OnIncoming, Peer, connect, listen};
 use worlds::{World, in_physical_worlds, in_virtual_worlds};
 
 /// What has come of the calls of a listener's handler.

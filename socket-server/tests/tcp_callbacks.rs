@@ -1,6 +1,5 @@
 //! What handlers of TCP sockets and listeners may do while they run: conformance item 28.
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -8,8 +7,10 @@ use std::rc::Rc;
 
 use socket_server::{TcpListener, TcpSocket, TcpState};
 
-use tcp_peer::{Event, Log, OnIncoming, Peer, Record, accept_all, connect, listen, pair, socket};
 use worlds::in_every_world;
+use worlds::tcp::{
+    Event, Log, OnIncoming, Peer, Record, accept_all, connect, listen, pair, socket,
+};
 
 const CLOSED: Event = Event::Closed(None);
 

@@ -1,7 +1,6 @@
 //! Handlers that do anything to any socket, by chance: whatever it is, every life of a socket begins
 //! and ends once, nothing is told of a life that was ended, and all comes to rest (item 28).
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::{Cell, RefCell};
@@ -11,8 +10,9 @@ use std::rc::Rc;
 
 use socket_server::{SocketServer, TcpHandler, TcpListener, TcpOptions, TcpSocket, TcpState};
 
-use tcp_peer::{OnIncoming, listen};
-use worlds::{Random, in_every_world};
+use worlds::in_every_world;
+use worlds::random::Random;
+use worlds::tcp::{OnIncoming, listen};
 
 const SOCKETS: usize = 12;
 const ACTIONS: usize = 400;

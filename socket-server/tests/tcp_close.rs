@@ -1,7 +1,6 @@
 //! How TCP connections end: conformance item 28, and resets (+). (What handlers may do meanwhile is in
 //! `tcp_callbacks.rs`.)
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use socket_server::{Delay, LinkOptions, ListenOptions, TcpState};
 
-use tcp_peer::{Event, Log, Peer, Record, accept_all, connect, listen, pair, pair_as, socket};
+use worlds::tcp::{Event, Log, Peer, Record, accept_all, connect, listen, pair, pair_as, socket};
 use worlds::{Kind, PATIENCE, in_every_world, in_physical_worlds};
 
 const CLOSED: Event = Event::Closed(None);
@@ -218,7 +217,7 @@ fn item_28_a_listener_that_is_closed_refuses_those_who_wait() {
 #[test]
 fn item_28_a_listener_that_closes_amid_handshakes_leaves_nobody_in_doubt() {
     in_every_world(|world| {
-        if world.kind == Kind::TwoHosts {
+        if world.kind == Kind::Hosts {
             // The handshake takes so long that a client is connected before the listener knows.
             let slow = LinkOptions::new().delay(Delay::Constant(Duration::from_millis(30)));
             for host in world.hosts() {

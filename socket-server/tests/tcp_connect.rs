@@ -1,6 +1,5 @@
 //! Connecting over TCP: conformance item 27. (Names are in `names.rs`.)
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -10,7 +9,7 @@ use std::rc::Rc;
 
 use socket_server::{ListenOptions, TcpOptions, TcpState};
 
-use tcp_peer::{Event, Log, Peer, Record, accept_all, connect, listen, pair, socket};
+use worlds::tcp::{Event, Log, Peer, Record, accept_all, connect, listen, pair, socket};
 use worlds::{World, between_virtual_hosts, in_every_world};
 
 /// An address at which nobody listens.

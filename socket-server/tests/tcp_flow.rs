@@ -1,7 +1,6 @@
 //! Data through TCP: partial writes and what follows them, conformance item 29; and much of it both
 //! ways, item 30.
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -11,8 +10,9 @@ use std::time::Duration;
 
 use socket_server::{Delay, LinkOptions, Loss, TcpHandler, TcpOptions, TcpSocket};
 
-use tcp_peer::{Event, Peer, pair, pair_as};
-use worlds::{Random, World, between_virtual_hosts, in_every_world};
+use worlds::random::Random;
+use worlds::tcp::{Event, Peer, pair, pair_as};
+use worlds::{World, between_virtual_hosts, in_every_world};
 
 fn small_buffers() -> TcpOptions {
     TcpOptions::new()
@@ -38,8 +38,7 @@ fn fill(socket: &TcpSocket) -> usize {
 }
 
 fn writable_calls(peer: &Peer) -> usize {
-    let events = peer.log.events();
-    events.iter().filter(|e| **e == Event::Writable).count()
+    peer.log.count(Event::Writable)
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Ends that finish while the other goes on (+).
 
-mod tcp_peer;
 mod worlds;
 
 use std::cell::RefCell;
@@ -9,7 +8,7 @@ use std::rc::Rc;
 
 use socket_server::{TcpOptions, TcpSocket, TcpState};
 
-use tcp_peer::{Event, Log, Peer, Record, pair_as};
+use worlds::tcp::{Event, Log, Peer, Record, pair_as};
 use worlds::{World, in_every_world, in_virtual_worlds};
 
 const CLOSED: Event = Event::Closed(None);
@@ -203,8 +202,8 @@ fn a_finished_socket_connects_again_as_a_fresh_one() {
             world.wait_until("it has finished", || client.log.has(Event::Finished));
             client.socket.finish().unwrap();
             world.wait_until("it is over", || client.log.is_closed());
-            let listener = tcp_peer::listen(world);
-            let accepted = tcp_peer::accept_all(&listener);
+            let listener = worlds::tcp::listen(world);
+            let accepted = worlds::tcp::accept_all(&listener);
             client.socket.connect(listener.local_addr()).unwrap();
             world.wait_until("it is accepted", || !accepted.borrow().is_empty());
             world.wait_until("it is connected", || {

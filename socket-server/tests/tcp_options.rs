@@ -1,6 +1,5 @@
 //! Options of TCP sockets and listeners (+), and how connections to nobody end.
 
-mod tcp_peer;
 mod worlds;
 
 use std::io::ErrorKind;
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use socket_server::{Dscp, KeepAlive, ListenOptions, TcpOptions, TcpSocket};
 
-use tcp_peer::{Event, Peer, accept_all, connect, listen, pair, pair_as, socket};
+use worlds::tcp::{Event, Peer, accept_all, connect, listen, pair, pair_as, socket};
 use worlds::{World, between_virtual_hosts, in_every_world};
 
 const KEEP_ALIVE: KeepAlive = KeepAlive {

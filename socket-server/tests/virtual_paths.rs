@@ -1,6 +1,6 @@
 //! What a virtual network does to packets on their way: conformance item 38.
 
-mod net_worlds;
+mod worlds;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,11 +8,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use net_worlds::{World, accept_all, collect, follow, in_virtual_worlds, seed, texts};
 use socket_server::{
     Delay, HostOptions, LinkOptions, Loss, LossReason, NetworkEvent, PacketFate, SendBatch,
     SocketServer, TcpOptions, UdpHandler, UdpOptions, UdpSocket, VirtualNetwork,
 };
+use worlds::tcp::{Event, accept_all, follow};
+use worlds::udp::{collect, texts};
+use worlds::{World, between_virtual_hosts, seed};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -28,8 +30,8 @@ fn observe(network: &VirtualNetwork) -> Rc<RefCell<Vec<NetworkEvent>>> {
 
 #[test]
 fn item_38_a_socket_bound_to_any_address_sends_from_the_one_that_fits() {
-    in_virtual_worlds(|world| {
-        let (place, other) = (world.server(), world.server().bind());
+    between_virtual_hosts(|world| {
+        let (place, other) = (world.place(), world.place().bind());
         let any = place.bind_at(SocketAddr::new(world.family.any(), 0));
         let port = any.local_addr().port();
         let (own, theirs) = (collect(&any), collect(&other));
@@ -56,8 +58,8 @@ fn item_38_a_socket_bound_to_any_address_sends_from_the_one_that_fits() {
 
 #[test]
 fn item_38_the_loopback_address_is_another_one_on_every_host() {
-    in_virtual_worlds(|world| {
-        let (one, other) = (world.server(), world.server());
+    between_virtual_hosts(|world| {
+        let (one, other) = (world.place(), world.place());
         let here = one.bind_at(SocketAddr::new(world.family.loopback(), 7000));
         let there = other.bind_at(SocketAddr::new(world.family.loopback(), 7000));
         let (own, theirs) = (collect(&here), collect(&there));
@@ -72,8 +74,8 @@ fn item_38_the_loopback_address_is_another_one_on_every_host() {
 
 #[test]
 fn item_38_a_datagram_to_nobody_is_lost_without_a_word() {
-    in_virtual_worlds(|world| {
-        let (place, other) = (world.server(), world.server());
+    between_virtual_hosts(|world| {
+        let (place, other) = (world.place(), world.place());
         let events = observe(world.network());
         let socket = place.bind();
         socket
@@ -120,10 +122,10 @@ impl UdpHandler for Flood {
 
 #[test]
 fn item_38_bandwidth_holds_to_a_twentieth() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let narrow = LinkOptions::new().bandwidth(64 * 1024).queue_bytes(1 << 20);
         let place = world.host(HostOptions::new("narrow").uplink(narrow));
-        let (socket, other) = (place.bind(), world.server().bind());
+        let (socket, other) = (place.bind(), world.place().bind());
         socket.set_send_buffer_bytes(10_000).unwrap();
         let (inbox, flood) = (collect(&other), Flood(other.local_addr()));
         flood.send(&socket);
@@ -146,7 +148,7 @@ fn item_38_bandwidth_holds_to_a_twentieth() {
 fn send_many(world: &World, count: u32, links: LinkOptions) -> Vec<(Duration, u32)> {
     let name = format!("of {links:?}");
     let socket = world.host(HostOptions::new(name).uplink(links)).bind();
-    let other = world.server().bind();
+    let other = world.place().bind();
     other.set_recv_buffer_bytes(10 << 20).unwrap();
     let (inbox, mut sent) = (collect(&other), Vec::new());
     for n in 0..count {
@@ -167,7 +169,7 @@ fn send_many(world: &World, count: u32, links: LinkOptions) -> Vec<(Duration, u3
 
 #[test]
 fn item_38_delays_have_the_mean_and_the_deviation_asked_for() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let normal = Delay::Normal {
             mean: ms(100),
             deviation: ms(15),
@@ -200,7 +202,7 @@ fn item_38_delays_have_the_mean_and_the_deviation_asked_for() {
 
 #[test]
 fn item_38_a_link_that_keeps_order_keeps_it_for_copies_too() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let links = LinkOptions::new()
             .delay(Delay::Uniform(ms(0), ms(50)))
             .duplicate(0.3)
@@ -213,7 +215,7 @@ fn item_38_a_link_that_keeps_order_keeps_it_for_copies_too() {
 
 #[test]
 fn item_38_held_back_packets_are_overtaken() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let links = LinkOptions::new()
             .delay(Delay::Constant(ms(5)))
             .reorder(0.1, ms(7));
@@ -229,7 +231,7 @@ fn item_38_held_back_packets_are_overtaken() {
 /// Whatever becomes of packets, the books balance.
 #[test]
 fn item_38_every_packet_that_is_sent_and_every_copy_arrives_or_is_lost() {
-    in_virtual_worlds(|world| {
+    between_virtual_hosts(|world| {
         let bad = LinkOptions::new()
             .delay(Delay::Uniform(ms(5), ms(30)))
             .loss(Loss::Random(0.1))
@@ -288,9 +290,9 @@ fn item_38_every_packet_that_is_sent_and_every_copy_arrives_or_is_lost() {
 
 #[test]
 fn item_38_nothing_passes_during_a_black_out() {
-    in_virtual_worlds(|world| {
-        let place = world.server();
-        let (socket, other) = (place.bind(), world.server().bind());
+    between_virtual_hosts(|world| {
+        let place = world.place();
+        let (socket, other) = (place.bind(), world.place().bind());
         let inbox = collect(&other);
         let uplink = place.host.as_ref().unwrap().uplink();
         uplink.black_out(ms(1000), ms(500));
@@ -312,8 +314,8 @@ fn item_38_nothing_passes_during_a_black_out() {
 
 #[test]
 fn item_38_a_link_between_two_hosts_concerns_only_them_and_one_direction() {
-    in_virtual_worlds(|world| {
-        let places = [world.server(), world.server(), world.server()];
+    between_virtual_hosts(|world| {
+        let places = [world.place(), world.place(), world.place()];
         let sockets: Vec<_> = places.iter().map(|place| place.bind()).collect();
         let inboxes: Vec<_> = sockets.iter().map(collect).collect();
         let host = |n: usize| places[n].host.as_ref().unwrap();
@@ -327,7 +329,7 @@ fn item_38_a_link_between_two_hosts_concerns_only_them_and_one_direction() {
         world.settle();
         let counts: Vec<_> = inboxes.iter().map(|inbox| inbox.borrow().len()).collect();
         assert_eq!(vec![3, 2, 3], counts);
-        let from_cut = |got: &net_worlds::Got| got.source == sockets[0].local_addr();
+        let from_cut = |got: &worlds::udp::Got| got.source == sockets[0].local_addr();
         assert!(!inboxes[1].borrow().iter().any(from_cut));
         assert_eq!(1, cut.stats().blacked_out);
         cut.set_up(true);
@@ -382,8 +384,8 @@ fn item_38_the_same_seed_is_the_same_history_and_another_seed_another() {
 
 #[test]
 fn item_38_hosts_are_found_by_name() {
-    in_virtual_worlds(|world| {
-        let (place, bob) = (world.server(), world.host(HostOptions::new("bob")));
+    between_virtual_hosts(|world| {
+        let (place, bob) = (world.place(), world.host(HostOptions::new("bob")));
         let host = bob.host.as_ref().unwrap();
         let extra: std::net::IpAddr = "192.0.2.1".parse().unwrap();
         world.network().set_name("service", [extra]);
@@ -413,16 +415,16 @@ fn item_38_hosts_are_found_by_name() {
 
 #[test]
 fn item_38_tcp_recovers_from_a_host_that_could_not_send() {
-    in_virtual_worlds(|world| {
-        let (place, other) = (world.server(), world.server());
+    between_virtual_hosts(|world| {
+        let (place, other) = (world.place(), world.place());
         let listener = other.listen();
         let accepted = accept_all(&listener);
         let socket = place.server.tcp_socket(&TcpOptions::new()).unwrap();
         let told = follow(&socket);
         socket.connect(listener.local_addr()).unwrap();
-        world.wait_until("it is connected", || told.borrow().connected);
+        world.wait_until("it is connected", || told.is_connected());
         world.wait_until("it is accepted", || !accepted.borrow().is_empty());
-        let received = follow(&accepted.borrow()[0]);
+        let received = accepted.borrow()[0].log.clone();
         let host = place.host.as_ref().unwrap();
         host.set_sending_blocked(true);
         let mut sent = 0;
@@ -431,40 +433,37 @@ fn item_38_tcp_recovers_from_a_host_that_could_not_send() {
         }
         assert!(sent > 0);
         world.pass(Duration::from_secs(5));
-        assert_eq!(
-            (0, 0),
-            (received.borrow().data.len(), told.borrow().writable)
-        );
+        assert_eq!((0, 0), (received.received(), told.count(Event::Writable)));
         host.set_sending_blocked(false);
-        world.wait_until("all arrives", || received.borrow().data.len() == sent);
-        world.wait_until("there is room", || told.borrow().writable == 1);
+        world.wait_until("all arrives", || received.received() == sent);
+        world.wait_until("there is room", || told.count(Event::Writable) == 1);
         socket.send(b"!").unwrap();
-        world.wait_until("it goes on", || received.borrow().data.len() == sent + 1);
+        world.wait_until("it goes on", || received.received() == sent + 1);
     });
 }
 
 #[test]
 fn item_38_tcp_connects_sends_and_closes_and_a_closed_port_refuses() {
-    in_virtual_worlds(|world| {
-        let (place, other) = (world.server(), world.server());
+    between_virtual_hosts(|world| {
+        let (place, other) = (world.place(), world.place());
         let listener = other.listen();
         let accepted = accept_all(&listener);
         let socket = place.server.tcp_socket(&TcpOptions::new()).unwrap();
         let told = follow(&socket);
         socket.connect(listener.local_addr()).unwrap();
-        world.wait_until("it is connected", || told.borrow().connected);
+        world.wait_until("it is connected", || told.is_connected());
         socket.send(b"hello").unwrap();
         world.wait_until("it is accepted", || !accepted.borrow().is_empty());
         let peer = accepted.borrow_mut().remove(0);
-        let heard = follow(&peer);
-        world.wait_until("it arrives", || heard.borrow().data == b"hello");
-        assert_eq!(socket.local_addr().ok(), peer.peer_addr());
-        peer.close();
-        world.wait_until("it is closed", || told.borrow().closed == Some(None));
+        let heard = &peer.log;
+        world.wait_until("it arrives", || heard.data() == b"hello");
+        assert_eq!(socket.local_addr().ok(), peer.socket.peer_addr());
+        peer.socket.close();
+        world.wait_until("it is closed", || told.closed() == Some(None));
         let to = SocketAddr::new(other.ip, 9);
         socket.connect(to).unwrap();
-        world.wait_until("it is refused", || told.borrow().closed.flatten().is_some());
-        let refused = told.borrow().closed.flatten();
+        world.wait_until("it is refused", || told.closed().flatten().is_some());
+        let refused = told.closed().flatten();
         assert_eq!(Some(std::io::ErrorKind::ConnectionRefused), refused);
     });
 }

@@ -1,35 +1,36 @@
-//! Every network that a test of sockets should run in.
+//! Every network that a test of sockets should run in: the operating system's, on loopback, and
+//! virtual ones, of perfect links unless the test wants others; each over IPv4 and over IPv6.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod random;
+pub(crate) mod tcp;
+mod time;
+pub(crate) mod udp;
+
+use std::cell::{OnceCell, RefCell};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use random::Random;
 use socket_server::{
-    HostOptions, MaxWait, PhysicalSocketServer, ProcessIo, SocketServer, VirtualHost,
-    VirtualNetwork, VirtualSocketServer,
+    HostOptions, ListenOptions, PhysicalSocketServer, SocketServer, TcpListener, UdpOptions,
+    UdpSocket, VirtualHost, VirtualNetwork,
 };
 
 /// How long something may take that does happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long nothing happens in a physical network that has come to rest.
-const QUIET: Duration = Duration::from_millis(30);
-/// How long a virtual network is given to come to rest: some of its timers never do.
-const VIRTUAL_REST: Duration = Duration::from_secs(60);
-/// How long something may take in a virtual network, which takes no real time.
-const VIRTUAL_PATIENCE: Duration = Duration::from_secs(24 * 3600);
-/// More than anything here needs.
-const MAX_ROUNDS: usize = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The operating system's loopback, with one server.
     Physical,
-    /// The loopback of a virtual host, with two servers.
+    /// The loopback of a virtual host, which all servers are on.
     OneHost,
-    /// Two virtual hosts, with a server each.
-    TwoHosts,
+    /// Virtual hosts, one for each server.
+    Hosts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,17 +39,26 @@ pub(crate) enum Family {
     V6,
 }
 
-/// A network in which a test has two servers: the one here, and the other one.
+/// Where a test runs: servers of one kind, and addresses of one family.
 pub(crate) struct World {
     pub(crate) kind: Kind,
     pub(crate) family: Family,
-    pub(crate) seed: u64,
-    ends: Ends,
+    seed: u64,
+    network: Option<VirtualNetwork>,
+    /// All that are to be served; of wrapped ones, both the wrapper and what is in it.
+    servers: RefCell<Vec<Rc<dyn SocketServer>>>,
+    hosts: RefCell<Vec<VirtualHost>>,
+    /// The two that most tests of connections are between: the one here, and the other one.
+    ends: OnceCell<[Place; 2]>,
 }
 
-enum Ends {
-    Physical(Rc<PhysicalSocketServer>),
-    Virtual(VirtualNetwork, [Rc<VirtualSocketServer>; 2]),
+/// A server, and the address that it is reached at: that of its host, or the loopback address where
+/// there is but one.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) server: Rc<dyn SocketServer>,
+    pub(crate) ip: IpAddr,
+    pub(crate) host: Option<VirtualHost>,
 }
 
 /// Runs a test in each kind of network, over both families.
@@ -58,119 +68,86 @@ pub(crate) fn in_every_world(test: impl Fn(&World)) {
 }
 
 pub(crate) fn in_physical_worlds(test: impl Fn(&World)) {
-    for family in [Family::V4, Family::V6] {
-        run(Kind::Physical, family, &test);
-    }
+    in_worlds_of(Kind::Physical, test);
 }
 
 pub(crate) fn in_virtual_worlds(test: impl Fn(&World)) {
-    for family in [Family::V4, Family::V6] {
-        run(Kind::OneHost, family, &test);
-        run(Kind::TwoHosts, family, &test);
-    }
+    in_worlds_of(Kind::OneHost, &test);
+    in_worlds_of(Kind::Hosts, test);
 }
 
-/// Runs a test on two virtual hosts, over both families.
+/// Runs a test among virtual hosts, whose links it may choose, over both families.
 pub(crate) fn between_virtual_hosts(test: impl Fn(&World)) {
+    in_worlds_of(Kind::Hosts, test);
+}
+
+fn in_worlds_of(kind: Kind, test: impl Fn(&World)) {
     for family in [Family::V4, Family::V6] {
-        run(Kind::TwoHosts, family, &test);
+        println!("{kind:?} {family:?}");
+        test(&World::new(kind, family));
     }
 }
 
-fn run(kind: Kind, family: Family, test: &impl Fn(&World)) {
-    let seed = std::env::var("SOCKET_SEED").map_or(1, |seed| seed.parse().unwrap());
-    println!("{kind:?} {family:?} SOCKET_SEED={seed}");
-    test(&World::new(kind, family, seed));
+/// The seed of this run: from the environment, or another one each time. It is printed, so that a
+/// run that failed can be had again.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("SOCKET_SEED").ok();
+    let given = given.map(|seed| seed.parse().expect("SOCKET_SEED is a number"));
+    let seed = given.unwrap_or_else(|| RandomState::new().hash_one(0) >> 32);
+    println!("SOCKET_SEED={seed}");
+    seed
+}
+
+impl Family {
+    pub(crate) const fn loopback(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Self::V6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        }
+    }
+
+    pub(crate) const fn any(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
 }
 
 impl World {
-    pub(crate) fn new(kind: Kind, family: Family, seed: u64) -> Self {
-        let network = VirtualNetwork::new(seed);
-        let host = |name| network.add_host(HostOptions::new(name)).unwrap();
-        let ends = match kind {
-            Kind::Physical => Ends::Physical(Rc::new(PhysicalSocketServer::new().unwrap())),
-            Kind::OneHost => {
-                let host = host("here");
-                let servers = [Rc::new(host.server()), Rc::new(host.server())];
-                Ends::Virtual(network, servers)
-            }
-            Kind::TwoHosts => {
-                let servers = ["here", "there"].map(|name| Rc::new(host(name).server()));
-                Ends::Virtual(network, servers)
-            }
-        };
-        Self {
+    pub(crate) fn new(kind: Kind, family: Family) -> Self {
+        Self::with_seed(kind, family, seed())
+    }
+
+    pub(crate) fn with_seed(kind: Kind, family: Family, seed: u64) -> Self {
+        let world = Self {
             kind,
             family,
             seed,
-            ends,
+            network: (kind != Kind::Physical).then(|| VirtualNetwork::new(seed)),
+            servers: RefCell::default(),
+            hosts: RefCell::default(),
+            ends: OnceCell::new(),
+        };
+        match kind {
+            Kind::Physical => drop(world.serve(PhysicalSocketServer::new().unwrap())),
+            Kind::OneHost => {
+                let host = world.network().add_host(HostOptions::new("here"));
+                world.hosts.borrow_mut().push(host.unwrap());
+            }
+            Kind::Hosts => {}
         }
+        world
     }
 
     pub(crate) fn is_physical(&self) -> bool {
         self.kind == Kind::Physical
     }
 
-    /// The server here.
-    pub(crate) fn server(&self) -> Rc<dyn SocketServer> {
-        match &self.ends {
-            Ends::Physical(server) => server.clone(),
-            Ends::Virtual(_, [server, _]) => server.clone(),
-        }
-    }
-
-    /// The other one; in a physical world it is the same.
-    pub(crate) fn other_server(&self) -> Rc<dyn SocketServer> {
-        match &self.ends {
-            Ends::Physical(server) => server.clone(),
-            Ends::Virtual(_, [_, server]) => server.clone(),
-        }
-    }
-
-    /// An address of the server here, with any port.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address_at(0)
-    }
-
-    /// An address of the other server, with any port.
-    pub(crate) fn other_address(&self) -> SocketAddr {
-        self.address_at(1)
-    }
-
-    fn address_at(&self, end: usize) -> SocketAddr {
-        let ip = match (&self.ends, self.kind, self.family) {
-            (Ends::Virtual(_, servers), Kind::TwoHosts, Family::V4) => servers[end].host().v4(),
-            (Ends::Virtual(_, servers), Kind::TwoHosts, Family::V6) => servers[end].host().v6(),
-            (_, _, Family::V4) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            (_, _, Family::V6) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        };
-        SocketAddr::new(ip, 0)
-    }
-
     /// The network of a virtual world.
     #[track_caller]
     pub(crate) fn network(&self) -> &VirtualNetwork {
-        match &self.ends {
-            Ends::Physical(_) => panic!("a physical world"),
-            Ends::Virtual(network, _) => network,
-        }
-    }
-
-    /// The hosts of a virtual world: here, and the other one, which may be the same.
-    #[track_caller]
-    pub(crate) fn hosts(&self) -> [VirtualHost; 2] {
-        match &self.ends {
-            Ends::Physical(_) => panic!("a physical world"),
-            Ends::Virtual(_, servers) => servers.each_ref().map(|server| server.host().clone()),
-        }
-    }
-
-    /// What time it is here.
-    pub(crate) fn now(&self) -> Instant {
-        match &self.ends {
-            Ends::Physical(_) => Instant::now(),
-            Ends::Virtual(network, _) => network.time().now(),
-        }
+        self.network.as_ref().expect("this world is virtual")
     }
 
     /// Chance for the test itself.
@@ -178,123 +155,113 @@ impl World {
         Random::new(self.seed)
     }
 
-    /// Serves all servers until something is so.
-    #[track_caller]
-    pub(crate) fn wait_until(&self, what: &str, is_so: impl Fn() -> bool) {
-        match &self.ends {
-            Ends::Physical(server) => {
-                let deadline = Instant::now() + PATIENCE;
-                while !is_so() {
-                    let now = Instant::now();
-                    assert!(now < deadline, "{:?}: waited in vain: {what}", self.kind);
-                    server
-                        .wait(MaxWait::Until(deadline), ProcessIo::Yes)
-                        .unwrap();
-                }
-            }
-            Ends::Virtual(network, servers) => {
-                let deadline = self.now() + VIRTUAL_PATIENCE;
-                let mut rounds = 0;
-                while !is_so() {
-                    rounds += 1;
-                    assert!(rounds < MAX_ROUNDS, "never at rest, and still not: {what}");
-                    assert!(self.now() < deadline, "waited in vain: {what}");
-                    let served = serve(servers);
-                    let comes = served || network.advance();
-                    assert!(comes || is_so(), "nothing will happen, but not: {what}");
-                }
-            }
-        }
+    /// The server, or another one; on a host of its own, where servers have that.
+    pub(crate) fn place(&self) -> Place {
+        let number = self.servers.borrow().len();
+        self.place_named(&format!("host-{number}"))
     }
 
-    /// Lets everything happen that is under way. What never comes to rest, fails.
-    #[track_caller]
-    pub(crate) fn settle(&self) {
-        let mut rounds = 0;
-        let mut count = || {
-            rounds += 1;
-            assert!(rounds < MAX_ROUNDS, "{:?}: it is never quiet", self.kind);
-        };
-        match &self.ends {
-            Ends::Physical(server) => loop {
-                count();
-                let quiet = Instant::now() + QUIET;
-                server.wait(MaxWait::Until(quiet), ProcessIo::Yes).unwrap();
-                if Instant::now() >= quiet {
-                    // It may have been woken late, with something to serve.
-                    server.wait(MaxWait::Poll, ProcessIo::Yes).unwrap();
-                    if !server.has_ready_sockets() {
-                        return;
-                    }
-                }
+    fn place_named(&self, name: &str) -> Place {
+        match self.kind {
+            Kind::Physical => Place {
+                server: self.servers.borrow()[0].clone(),
+                ip: self.family.loopback(),
+                host: None,
             },
-            Ends::Virtual(network, servers) => {
-                let end = self.now() + VIRTUAL_REST;
-                loop {
-                    count();
-                    if !serve(servers) {
-                        match network.next_event() {
-                            Some(next) if next <= end => network.advance(),
-                            _ => return,
-                        };
-                    }
+            Kind::OneHost => {
+                let host = self.hosts.borrow()[0].clone();
+                Place {
+                    ip: self.family.loopback(),
+                    ..self.on(host)
                 }
             }
+            Kind::Hosts => self.host(HostOptions::new(name)),
         }
     }
 
-    /// Lets virtual time pass, and everything happen in it.
-    pub(crate) fn pass(&self, duration: Duration) {
-        let Ends::Virtual(network, servers) = &self.ends else {
-            panic!("a physical world");
-        };
-        let end = self.now() + duration;
-        loop {
-            if !serve(servers) {
-                match network.next_event() {
-                    Some(next) if next <= end => network.advance(),
-                    _ => break,
-                };
-            }
+    /// A server on a host with these properties, in a virtual world.
+    pub(crate) fn host(&self, options: HostOptions) -> Place {
+        self.on(self.network().add_host(options).unwrap())
+    }
+
+    /// A server on this host.
+    pub(crate) fn on(&self, host: VirtualHost) -> Place {
+        self.hosts.borrow_mut().push(host.clone());
+        Place {
+            server: self.serve(host.server()),
+            ip: match self.family {
+                Family::V4 => host.v4(),
+                Family::V6 => host.v6(),
+            },
+            host: Some(host),
         }
-        network.time().advance_to(end);
+    }
+
+    /// Another server on the host that has this address, in a virtual world.
+    pub(crate) fn server_at(&self, ip: IpAddr) -> Rc<dyn SocketServer> {
+        let hosts = self.hosts.borrow();
+        let host = hosts.iter().find(|host| host.ips().contains(&ip));
+        self.serve(host.expect("a host has the address").server())
+    }
+
+    /// Takes a server into those that are served.
+    pub(crate) fn serve(&self, server: impl SocketServer + 'static) -> Rc<dyn SocketServer> {
+        let server: Rc<dyn SocketServer> = Rc::new(server);
+        self.servers.borrow_mut().push(server.clone());
+        server
+    }
+
+    fn ends(&self) -> &[Place; 2] {
+        self.ends
+            .get_or_init(|| ["here", "there"].map(|name| self.place_named(name)))
+    }
+
+    /// The server here.
+    pub(crate) fn server(&self) -> Rc<dyn SocketServer> {
+        self.ends()[0].server.clone()
+    }
+
+    /// The other one; in a physical world it is the same.
+    pub(crate) fn other_server(&self) -> Rc<dyn SocketServer> {
+        self.ends()[1].server.clone()
+    }
+
+    /// An address of the server here, with any port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.ends()[0].ip, 0)
+    }
+
+    /// An address of the other server, with any port.
+    pub(crate) fn other_address(&self) -> SocketAddr {
+        SocketAddr::new(self.ends()[1].ip, 0)
+    }
+
+    /// The hosts of a virtual world: here, and the other one, which may be the same.
+    #[track_caller]
+    pub(crate) fn hosts(&self) -> [VirtualHost; 2] {
+        let host = |end: &Place| end.host.clone().expect("this world is virtual");
+        self.ends().each_ref().map(host)
     }
 }
 
-/// One round of all servers. False if nothing was ready.
-fn serve(servers: &[Rc<VirtualSocketServer>]) -> bool {
-    let mut served = false;
-    for server in servers {
-        if server.has_ready_sockets() {
-            server.wait(MaxWait::Poll, ProcessIo::Yes).unwrap();
-            served = true;
-        }
-    }
-    served
-}
-
-/// A sequence of numbers that looks like chance (SplitMix64).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+impl Place {
+    /// A socket at the place's address.
+    #[track_caller]
+    pub(crate) fn bind(&self) -> UdpSocket {
+        self.bind_at(SocketAddr::new(self.ip, 0))
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+    #[track_caller]
+    pub(crate) fn bind_at(&self, address: SocketAddr) -> UdpSocket {
+        self.server.bind_udp(&UdpOptions::new(address)).unwrap()
     }
 
-    /// From 1 to `most`.
-    pub(crate) fn up_to(&mut self, most: usize) -> usize {
-        1 + (self.next() % most as u64) as usize
-    }
-
-    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
+    /// A listener at the place's address.
+    #[track_caller]
+    pub(crate) fn listen(&self) -> TcpListener {
+        let address = SocketAddr::new(self.ip, 0);
+        self.server
+            .listen_tcp(&ListenOptions::new(address))
+            .unwrap()
     }
 }

@@ -1,7 +1,5 @@
 //! Ends of TCP connections that keep a record of what their handlers hear.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
@@ -11,7 +9,7 @@ use socket_server::{
     TcpTarget,
 };
 
-use crate::worlds::World;
+use super::World;
 
 /// What a handler is told. What can be read it may be told any number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +39,30 @@ impl Log {
         self.events.borrow().contains(&event)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    /// How often it has heard this.
+    pub(crate) fn count(&self, event: Event) -> usize {
         let events = self.events.borrow();
-        events.iter().any(|event| matches!(event, Event::Closed(_)))
+        events.iter().filter(|heard| **heard == event).count()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.has(Event::Connected)
+    }
+
+    /// Why the connection has ended last, if it has.
+    pub(crate) fn closed(&self) -> Option<Option<ErrorKind>> {
+        self.events
+            .borrow()
+            .iter()
+            .rev()
+            .find_map(|event| match event {
+                Event::Closed(error) => Some(*error),
+                _ => None,
+            })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed().is_some()
     }
 
     /// What was read.
@@ -133,6 +152,13 @@ impl TcpHandler for Record {
         let kind = error.map(|error| error.kind());
         self.note(socket, Event::Closed(kind));
     }
+}
+
+/// Keeps a record of what happens to a connection.
+pub(crate) fn follow(socket: &TcpSocket) -> Rc<Log> {
+    let log = Rc::default();
+    socket.set_handler(Record::new(&log));
+    log
 }
 
 /// A socket, and what its handler has heard.
