@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::address::canonical;
 use crate::resolution::{OnResolved, Resolution};
@@ -197,6 +198,40 @@ impl Firewall {
     }
 }
 
+/// The firewalls that a socket is behind, one behind the other.
+#[derive(Debug, Default)]
+pub(crate) struct Firewalls(RefCell<Vec<Rc<Firewall>>>);
+
+impl Firewalls {
+    pub(crate) fn add(&self, firewall: Rc<Firewall>) {
+        self.0.borrow_mut().push(firewall);
+    }
+
+    /// As many more as there are for another socket.
+    pub(crate) fn add_all(&self, others: &Self) {
+        let others = others.0.borrow().clone();
+        self.0.borrow_mut().extend(others);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    /// Whether all of them let it pass.
+    pub(crate) fn allow(
+        &self,
+        protocol: Protocol,
+        direction: Direction,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> bool {
+        let firewalls = self.0.borrow();
+        firewalls
+            .iter()
+            .all(|firewall| firewall.allows(protocol, direction, source, destination))
+    }
+}
+
 /// A server whose sockets are behind a firewall. It may be put in front of any other.
 ///
 /// A datagram that may not pass is lost, without its sender being told. A connection that may not be
@@ -231,6 +266,10 @@ impl<S: SocketServer + ?Sized> SocketServer for FirewallSocketServer<S> {
         self.inner.wake_handle()
     }
 
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
     fn has_ready_sockets(&self) -> bool {
         self.inner.has_ready_sockets()
     }
@@ -239,7 +278,7 @@ impl<S: SocketServer + ?Sized> SocketServer for FirewallSocketServer<S> {
         let firewall = &self.firewall;
         firewall.check_bind(&firewall.no_udp, options.address.ip())?;
         let socket = self.inner.bind_udp(options)?;
-        socket.set_firewall(firewall.clone());
+        socket.firewalls().add(firewall.clone());
         Ok(socket)
     }
 
@@ -249,7 +288,7 @@ impl<S: SocketServer + ?Sized> SocketServer for FirewallSocketServer<S> {
         let local = options.local.map_or(unspecified, |local| local.ip());
         firewall.check_bind(&firewall.no_tcp, local)?;
         let socket = self.inner.tcp_socket(options)?;
-        socket.set_firewall(firewall.clone());
+        socket.firewalls().add(firewall.clone());
         Ok(socket)
     }
 
@@ -258,7 +297,7 @@ impl<S: SocketServer + ?Sized> SocketServer for FirewallSocketServer<S> {
         firewall.check_bind(&firewall.no_tcp, options.address.ip())?;
         firewall.check_bind(&firewall.no_listen, options.address.ip())?;
         let listener = self.inner.listen_tcp(options)?;
-        listener.set_firewall(firewall.clone());
+        listener.firewalls().add(firewall.clone());
         Ok(listener)
     }
 

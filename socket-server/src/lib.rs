@@ -18,7 +18,8 @@
 //!
 //! impl UdpHandler for Echo {
 //!     fn on_readable(&mut self, socket: &UdpSocket) {
-//!         while socket.recv(&mut self.0).is_ok() {
+//!         // Once is enough: as long as there is more, this is called again.
+//!         if socket.recv(&mut self.0).is_ok() {
 //!             for datagram in self.0.iter() {
 //!                 // A datagram that there is no room for is lost, as datagrams are.
 //!                 let _ = socket.send_to(datagram.source, datagram.data);

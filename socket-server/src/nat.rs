@@ -1,6 +1,6 @@
 //! Network address translation: who may be reached from outside, and as whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -38,8 +38,9 @@ struct Mapping {
     inside: SocketAddr,
     /// Of a symmetric NAT.
     destination: Option<SocketAddr>,
-    /// Who was sent to.
-    contacted: BTreeSet<SocketAddr>,
+    /// Who was sent to, and after how many other datagrams that was the last time.
+    contacted: BTreeMap<SocketAddr, u64>,
+    sent: u64,
     last_used: Instant,
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct NatTable {
     by_inside: BTreeMap<(Protocol, SocketAddr, Option<SocketAddr>), u16>,
 }
 
-/// How many peers one mapping remembers; the least address goes first when there are more.
+/// How many peers one mapping remembers; who was not sent to for longest goes first when there are more.
 const MAX_CONTACTED: usize = 1024;
 
 impl NatTable {
@@ -100,7 +101,8 @@ impl NatTable {
                 let mapping = Mapping {
                     inside,
                     destination: to,
-                    contacted: BTreeSet::new(),
+                    contacted: BTreeMap::new(),
+                    sent: 0,
                     last_used: now,
                 };
                 self.mappings.insert((protocol, port), mapping);
@@ -109,9 +111,13 @@ impl NatTable {
         };
         let mapping = self.mappings.get_mut(&(protocol, port))?;
         mapping.last_used = now;
-        mapping.contacted.insert(destination);
+        mapping.sent += 1;
+        mapping.contacted.insert(destination, mapping.sent);
         if mapping.contacted.len() > MAX_CONTACTED {
-            mapping.contacted.pop_first();
+            let oldest = mapping.contacted.iter().min_by_key(|(_, sent)| **sent);
+            if let Some(oldest) = oldest.map(|(peer, _)| *peer) {
+                mapping.contacted.remove(&oldest);
+            }
         }
         Some(port)
     }
@@ -140,7 +146,7 @@ impl NatTable {
         let may = match self.nat_type {
             NatType::FullCone => true,
             NatType::AddressRestricted => was_contacted(source.ip()),
-            NatType::PortRestricted => mapping.contacted.contains(&source),
+            NatType::PortRestricted => mapping.contacted.contains_key(&source),
             NatType::Symmetric => mapping.destination == Some(source),
         };
         may.then_some(mapping.inside)

@@ -17,7 +17,7 @@ use crate::packet::Packet;
 use crate::recv_batch::{Arrival, RecvBatch};
 use crate::registry::{Key, News, SharedRegistry, dispatch_round};
 use crate::resolution::{OnResolved, Resolution};
-use crate::server::{MaxWait, ProcessIo, SocketServer};
+use crate::server::{MaxWait, ProcessIo, SocketServer, Waiting};
 use crate::signal::{Signal, SignalHandler};
 use crate::tcp::TcpSocket;
 use crate::tcp_options::TcpOptions;
@@ -25,8 +25,10 @@ use crate::udp::{Received, UdpHandler, UdpIo, UdpOption, UdpSocket};
 use crate::udp_options::UdpOptions;
 use crate::wake::WakeHandle;
 
-/// How many datagrams may wait to be read in a socket behind the NAT.
-const MAX_WAITING: usize = 4096;
+/// How many bytes may wait to be read in a socket behind the NAT, unless it asks for others.
+const DEFAULT_BUFFER_BYTES: usize = 212_992;
+/// What a datagram takes of that besides its data.
+const OVERHEAD_BYTES: usize = 256;
 /// How many outside ports a NAT keeps.
 const MAX_MAPPINGS: usize = 1024;
 /// After how long without anything going out a mapping is forgotten.
@@ -54,6 +56,7 @@ const FIRST_INSIDE_PORT: u16 = 1024;
 pub struct NatSocketServer<S: ?Sized = dyn SocketServer> {
     nat: Rc<Nat>,
     inner: Rc<S>,
+    waiting: Cell<bool>,
 }
 
 struct Nat {
@@ -63,7 +66,7 @@ struct Nat {
     table: RefCell<NatTable>,
     registry: SharedRegistry,
     /// The outside sockets, by port.
-    outside: RefCell<BTreeMap<u16, UdpSocket>>,
+    outside: RefCell<BTreeMap<u16, Rc<UdpSocket>>>,
     /// The sockets inside, by address.
     inside: RefCell<BTreeMap<SocketAddr, Weak<Inside>>>,
     next_inside_port: Cell<u16>,
@@ -75,9 +78,20 @@ struct Inside {
     nat: Rc<Nat>,
     local: SocketAddr,
     key: Key,
-    waiting: RefCell<VecDeque<(Packet, Arrival)>>,
+    waiting: RefCell<VecDeque<Waiter>>,
+    waiting_bytes: Cell<usize>,
+    recv_buffer_bytes: Cell<usize>,
+    /// When those arrived that were read last, by both clocks.
+    latest: RefCell<Vec<(SystemTime, Instant)>>,
     watches_writable: Cell<bool>,
     dropped: Cell<u64>,
+}
+
+/// A datagram that waits to be read.
+struct Waiter {
+    data: Packet,
+    arrival: Arrival,
+    arrived_at: Option<Instant>,
 }
 
 impl<S: SocketServer + 'static> NatSocketServer<S> {
@@ -100,12 +114,14 @@ impl<S: SocketServer + 'static> NatSocketServer<S> {
         Self {
             nat: Rc::new(nat),
             inner,
+            waiting: Cell::new(false),
         }
     }
 }
 
 impl<S: SocketServer + ?Sized> SocketServer for NatSocketServer<S> {
     fn wait(&self, max_wait: MaxWait, process_io: ProcessIo) -> io::Result<()> {
+        let _waiting = Waiting::begin(&self.waiting)?;
         let has_ready = || self.nat.registry.borrow_mut().has_ready();
         let max_wait = match process_io {
             ProcessIo::Yes if has_ready() => MaxWait::Poll,
@@ -122,11 +138,19 @@ impl<S: SocketServer + ?Sized> SocketServer for NatSocketServer<S> {
         self.inner.wake_handle()
     }
 
+    fn now(&self) -> Instant {
+        self.inner.now()
+    }
+
     fn has_ready_sockets(&self) -> bool {
         self.nat.registry.borrow_mut().has_ready() || self.inner.has_ready_sockets()
     }
 
     fn bind_udp(&self, options: &UdpOptions) -> io::Result<UdpSocket> {
+        if options.share_port {
+            let message = "sockets behind a NAT share no port";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
         let nat = &self.nat;
         UdpSocket::open(nat.registry.clone(), |key| {
             let local = nat.choose_inside(options.address)?;
@@ -135,6 +159,14 @@ impl<S: SocketServer + ?Sized> SocketServer for NatSocketServer<S> {
                 local,
                 key,
                 waiting: RefCell::default(),
+                waiting_bytes: Cell::new(0),
+                // Twice as much, as on Linux.
+                recv_buffer_bytes: Cell::new(
+                    options
+                        .recv_buffer_bytes
+                        .map_or(DEFAULT_BUFFER_BYTES, |bytes| bytes.saturating_mul(2)),
+                ),
+                latest: RefCell::default(),
                 watches_writable: Cell::new(false),
                 dropped: Cell::new(0),
             });
@@ -189,7 +221,7 @@ impl Nat {
 
     /// The outside socket that something leaves from, which is opened if there is none.
     fn outside_port(self: &Rc<Self>, inside: SocketAddr, to: SocketAddr) -> io::Result<u16> {
-        let now = Instant::now();
+        let now = self.now();
         // Before the table forgets them by itself, in want of room, and their sockets stay open.
         let forgotten = self.table.borrow_mut().forget_stale(now);
         self.close_outside(forgotten.into_iter().map(|(_, port)| port));
@@ -203,24 +235,38 @@ impl Nat {
         port.ok_or_else(|| refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 
+    fn now(&self) -> Instant {
+        let inner = self.inner.upgrade();
+        inner.map_or_else(Instant::now, |inner| inner.now())
+    }
+
     fn open_outside(self: &Rc<Self>) -> io::Result<u16> {
         let inner = self.inner.upgrade().ok_or(io::ErrorKind::NotConnected)?;
         let any_port = SocketAddr::new(self.outside_ip, 0);
         let socket = inner.bind_udp(&UdpOptions::new(any_port))?;
         socket.set_handler(Outside(Rc::downgrade(self)));
         let port = socket.local_addr().port();
-        self.outside.borrow_mut().insert(port, socket);
+        self.outside.borrow_mut().insert(port, Rc::new(socket));
         Ok(port)
     }
 
     fn close_outside(&self, ports: impl IntoIterator<Item = u16>) {
-        let mut outside = self.outside.borrow_mut();
-        let closed: Vec<_> = ports
-            .into_iter()
-            .filter_map(|port| outside.remove(&port))
-            .collect();
-        drop(outside);
-        drop(closed);
+        let close = |port| self.outside.borrow_mut().remove(&port);
+        let closed: Vec<_> = ports.into_iter().filter_map(close).collect();
+        if !closed.is_empty() {
+            drop(closed);
+            // Whoever waited for room in one of them finds another one.
+            self.note_room();
+        }
+    }
+
+    fn note_room(&self) {
+        let inside: Vec<_> = self.inside.borrow().values().cloned().collect();
+        for socket in inside.iter().filter_map(Weak::upgrade) {
+            if socket.watches_writable.get() {
+                socket.note(News::WRITABLE);
+            }
+        }
     }
 
     /// Reads what has come to an outside socket, and passes on what may come in.
@@ -234,7 +280,7 @@ impl Nat {
                 let port = socket.local_addr().port();
                 let source = canonical(datagram.source);
                 let table = self.table.borrow();
-                let to = table.inbound(Instant::now(), Protocol::Udp, port, source);
+                let to = table.inbound(self.now(), Protocol::Udp, port, source);
                 drop(table);
                 if let Some(to) = to {
                     let arrival = Arrival {
@@ -246,21 +292,31 @@ impl Nat {
                         is_truncated: datagram.is_truncated,
                         ..Arrival::default()
                     };
-                    self.deliver(to, datagram.share(), arrival);
+                    self.deliver(
+                        to,
+                        Waiter {
+                            data: datagram.share(),
+                            arrival,
+                            arrived_at: socket.arrived_at(&datagram),
+                        },
+                    );
                 }
             }
         }
         self.batch.replace(Some(batch));
     }
 
-    fn deliver(&self, to: SocketAddr, data: Packet, arrival: Arrival) {
+    fn deliver(&self, to: SocketAddr, waiter: Waiter) {
         let inside = self.inside.borrow().get(&to).and_then(Weak::upgrade);
         let Some(inside) = inside else { return };
-        if inside.waiting.borrow().len() >= MAX_WAITING {
+        let bytes = inside.waiting_bytes.get() + waiter.data.len() + OVERHEAD_BYTES;
+        let is_first = inside.waiting.borrow().is_empty();
+        if bytes > inside.recv_buffer_bytes.get() && !is_first {
             inside.dropped.set(inside.dropped.get() + 1);
             return;
         }
-        inside.waiting.borrow_mut().push_back((data, arrival));
+        inside.waiting_bytes.set(bytes);
+        inside.waiting.borrow_mut().push_back(waiter);
         inside.note(News::READABLE);
     }
 }
@@ -277,12 +333,7 @@ impl UdpHandler for Outside {
 
     fn on_writable(&mut self, _socket: &UdpSocket) {
         if let Some(nat) = self.0.upgrade() {
-            let inside: Vec<_> = nat.inside.borrow().values().cloned().collect();
-            for socket in inside.iter().filter_map(Weak::upgrade) {
-                if socket.watches_writable.get() {
-                    socket.note(News::WRITABLE);
-                }
-            }
+            nat.note_room();
         }
     }
 }
@@ -323,15 +374,24 @@ impl UdpIo for InsideUdp {
         if waiting.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let inside = &self.inside;
+        let mut latest = inside.latest.borrow_mut();
+        latest.clear();
         let asked = batch.prepare();
         let mut filled = 0;
         for (buffer, arrival) in batch.buffers().take(asked) {
-            let Some((data, arrived)) = waiting.pop_front() else {
+            let Some(next) = waiting.pop_front() else {
                 break;
             };
-            let len = data.len().min(buffer.len());
-            buffer[..len].copy_from_slice(&data[..len]);
-            *arrival = Arrival { len, ..arrived };
+            let bytes = next.data.len() + OVERHEAD_BYTES;
+            inside.waiting_bytes.set(inside.waiting_bytes.get() - bytes);
+            let len = next.data.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&next.data[..len]);
+            *arrival = Arrival {
+                len,
+                ..next.arrival
+            };
+            latest.extend(next.arrival.received_at.zip(next.arrived_at));
             filled += 1;
         }
         batch.set_filled(filled, asked);
@@ -354,16 +414,23 @@ impl UdpIo for InsideUdp {
                     source: from,
                     local_ip: Some(to.ip()),
                     tos: dscp.bits() << 2 | Ecn::bits(transmit.envelope.ecn),
-                    received_at: Some(SystemTime::now()),
                     ..Arrival::default()
                 };
-                nat.deliver(to, Packet::from(data), arrival);
+                nat.deliver(
+                    to,
+                    Waiter {
+                        data: Packet::from(data),
+                        arrival,
+                        arrived_at: None,
+                    },
+                );
             }
             return Ok(());
         }
         let port = nat.outside_port(from, to)?;
-        let outside = nat.outside.borrow();
-        let socket = outside.get(&port).ok_or(io::ErrorKind::NotConnected)?;
+        // Not borrowed while it sends, which may call an observer of the network.
+        let socket = nat.outside.borrow().get(&port).cloned();
+        let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
         let mut translated = *transmit;
         translated.envelope.source_ip = None;
         socket.send_run(translated)
@@ -374,7 +441,7 @@ impl UdpIo for InsideUdp {
         outside
             .values()
             .next()
-            .map_or(1, UdpSocket::max_gso_segments)
+            .map_or(1, |socket| socket.max_gso_segments())
     }
 
     fn watch_writable(&self, watch: bool) -> io::Result<()> {
@@ -385,12 +452,26 @@ impl UdpIo for InsideUdp {
     fn option(&self, option: UdpOption) -> io::Result<usize> {
         match option {
             UdpOption::DontFragment => Ok(0),
+            UdpOption::RecvBuffer => Ok(self.inside.recv_buffer_bytes.get()),
+            UdpOption::SendBuffer | UdpOption::OnlyV6 => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn set_option(&self, option: UdpOption, value: usize) -> io::Result<()> {
+        match option {
+            UdpOption::RecvBuffer => {
+                let doubled = value.saturating_mul(2);
+                self.inside.recv_buffer_bytes.set(doubled);
+                Ok(())
+            }
             _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    fn set_option(&self, _option: UdpOption, _value: usize) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn instant_of(&self, received_at: SystemTime) -> Option<Instant> {
+        let latest = self.inside.latest.borrow();
+        let found = latest.iter().find(|(at, _)| *at == received_at);
+        found.map(|(_, instant)| *instant)
     }
 
     fn dropped(&self) -> u64 {

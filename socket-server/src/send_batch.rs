@@ -9,6 +9,8 @@ use crate::envelope::{Envelope, Transmit};
 
 /// The kernel takes no more in one call, however many datagrams.
 const MAX_RUN_BYTES: usize = 65_000;
+/// What a datagram counts besides its data, so that empty ones are not for nothing.
+const HEADER_BYTES: usize = size_of::<Header>();
 /// By default, a batch takes as much as one second of a loaded gigabit interface's share might need.
 const DEFAULT_LIMIT_BYTES: usize = 8 << 20;
 
@@ -78,7 +80,8 @@ impl SendBatch {
         Self::default()
     }
 
-    /// The most bytes that may wait in the batch.
+    /// The most bytes that may wait in the batch, with some hundred for each datagram besides its
+    /// data.
     #[must_use]
     pub fn with_limit_bytes(mut self, limit: usize) -> Self {
         self.limit_bytes = limit;
@@ -92,9 +95,10 @@ impl SendBatch {
     ///
     /// The limit is reached; the batch is as it was.
     pub fn push(&mut self, envelope: impl Into<Envelope>, data: &[u8]) -> Result<(), BatchFull> {
-        if self.memory.len() + data.len() > self.limit_bytes {
+        if self.waiting_bytes() + data.len() + HEADER_BYTES > self.limit_bytes {
             return Err(BatchFull);
         }
+        self.forget_sent();
         self.datagrams.push(Header {
             envelope: envelope.into(),
             start: self.memory.len(),
@@ -114,6 +118,29 @@ impl SendBatch {
         self.len() == 0
     }
 
+    /// What waits, with what it takes to know where each datagram goes.
+    fn waiting_bytes(&self) -> usize {
+        let start = self.datagrams.get(self.next).map(|first| first.start);
+        let data = start.map_or(0, |start| self.memory.len() - start);
+        data + self.len() * HEADER_BYTES
+    }
+
+    /// Uses the memory again of what has been sent, once that is more than what waits.
+    fn forget_sent(&mut self) {
+        let Some(first) = self.datagrams.get(self.next) else {
+            return;
+        };
+        let sent_bytes = first.start;
+        if self.next > self.len() && sent_bytes >= self.memory.len() - sent_bytes {
+            self.memory.drain(..sent_bytes);
+            self.datagrams.drain(..self.next);
+            for datagram in &mut self.datagrams {
+                datagram.start -= sent_bytes;
+            }
+            self.next = 0;
+        }
+    }
+
     /// Hands runs to `send` until all are sent or it would block.
     pub(crate) fn flush(
         &mut self,
@@ -121,9 +148,15 @@ impl SendBatch {
         mut send: impl FnMut(&Transmit<'_>) -> io::Result<()>,
     ) -> SendReport {
         let mut report = SendReport::default();
-        let mut max_segments = max_segments.max(1);
+        let max_segments = max_segments.max(1);
+        // Up to there, datagrams are sent one by one.
+        let mut singly_until = 0;
         while !self.is_empty() {
-            let run = self.next_run(max_segments);
+            let at_a_time = match self.next < singly_until {
+                true => 1,
+                false => max_segments,
+            };
+            let run = self.next_run(at_a_time);
             let sent = send(&self.transmit(run.clone()));
             match sent {
                 Ok(()) => {
@@ -135,8 +168,9 @@ impl SendBatch {
                     report.blocked = true;
                     break;
                 }
-                // Some interfaces cannot segment: each datagram gets its own chance.
-                Err(_) if run.len() > 1 => max_segments = 1,
+                // Some interfaces cannot segment, or not datagrams as long as these: each gets its own
+                // chance.
+                Err(_) if run.len() > 1 => singly_until = run.end,
                 Err(error) => {
                     report.failed += 1;
                     report.last_error = Some(error);
@@ -316,9 +350,34 @@ mod tests {
 
     #[test]
     fn a_full_batch_says_so() {
-        let mut small = SendBatch::new().with_limit_bytes(10);
+        let mut small = SendBatch::new().with_limit_bytes(10 + HEADER_BYTES);
         assert_eq!(Ok(()), small.push(to(1), &[0; 10]));
         assert_eq!(Err(BatchFull), small.push(to(1), &[0; 1]));
         assert_eq!(1, small.len());
+    }
+
+    #[test]
+    fn what_has_left_takes_no_room() {
+        let mut some = SendBatch::new().with_limit_bytes(10 * (100 + HEADER_BYTES));
+        for _ in 0..1000 {
+            // Always three that wait, never none.
+            while some.len() < 4 {
+                some.push(to(1), &[0; 100]).unwrap();
+            }
+            let mut room = 1;
+            some.flush(1, |_| {
+                room -= 1;
+                match room {
+                    0 => Ok(()),
+                    _ => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            });
+        }
+        assert!(some.memory.len() <= 1000, "{}", some.memory.len());
+        let mut empty = SendBatch::new().with_limit_bytes(10 * HEADER_BYTES);
+        for _ in 0..10 {
+            empty.push(to(1), b"").unwrap();
+        }
+        assert_eq!(Err(BatchFull), empty.push(to(1), b""));
     }
 }

@@ -1,5 +1,6 @@
 //! What a thread waits in.
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::io;
 use std::time::Instant;
@@ -64,6 +65,11 @@ pub trait SocketServer: Debug {
 
     /// The means of ending a wait from another thread.
     fn wake_handle(&self) -> WakeHandle;
+
+    /// The present moment, by the clock that deadlines of waits are on.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Whether a wait that serves sockets would find something to do at once, as far as can be told
     /// without asking the operating system. For schedulers of virtual time.
@@ -143,4 +149,23 @@ pub trait SocketServer: Debug {
 fn no_sockets() -> io::Error {
     let message = "this socket server has nothing of the kind";
     io::Error::new(io::ErrorKind::Unsupported, message)
+}
+
+/// Keeps waits from nesting, also when a handler panics out of one.
+pub(crate) struct Waiting<'a>(&'a Cell<bool>);
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn begin(flag: &'a Cell<bool>) -> io::Result<Self> {
+        if flag.replace(true) {
+            let message = "a wait from within a handler of the same server";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+        }
+        Ok(Self(flag))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }

@@ -12,7 +12,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 
 use self::life::TcpCore;
-use crate::firewall::Firewall;
+use crate::firewall::Firewalls;
 use crate::registry::{Key, SharedRegistry};
 use crate::resolution::{OnResolved, Resolution};
 use crate::tcp_options::TcpOptions;
@@ -270,8 +270,8 @@ impl TcpSocket {
         self.core.peer()
     }
 
-    pub(crate) fn set_firewall(&self, firewall: Rc<Firewall>) {
-        self.core.set_firewall(firewall);
+    pub(crate) fn firewalls(&self) -> &Firewalls {
+        &self.core.firewalls
     }
 }
 

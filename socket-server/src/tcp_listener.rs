@@ -6,12 +6,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
-use crate::firewall::{Direction, Firewall, Protocol};
+use crate::firewall::{Direction, Firewalls, Protocol};
 use crate::handler_slot::HandlerSlot;
 use crate::registry::{Key, News, Registered, SharedRegistry};
 use crate::tcp::TcpSocket;
 
+/// How many connections in a row a firewall may turn away, before others get their turn.
+const MAX_DENIED: usize = 64;
+
 /// What is called when connections wait to be accepted.
+///
+/// The listener owns its handler. One that owned the listener in turn, or what owns it, would keep
+/// it open for ever: a [`Weak`] reference does not.
 pub trait ListenHandler {
     /// There is a connection, or was when this was found out. Called again in a later wait as long
     /// as no [`accept`](TcpListener::accept) has said that it would block.
@@ -37,14 +43,18 @@ pub(crate) trait ListenIo {
 /// libwebrtc: `Socket::Listen`, `AsyncTcpListenSocket`.
 pub struct TcpListener {
     core: Rc<ListenCore>,
+    /// Handlers are given one that is not.
+    is_owner: bool,
 }
 
 struct ListenCore {
     registry: SharedRegistry,
     key: Key,
-    io: Box<dyn ListenIo>,
+    local: SocketAddr,
+    /// None once the listener is closed, while a handler runs that has dropped it.
+    io: RefCell<Option<Rc<dyn ListenIo>>>,
     handler: HandlerSlot<dyn ListenHandler>,
-    firewall: RefCell<Option<Rc<Firewall>>>,
+    firewalls: Firewalls,
     readable: Cell<bool>,
     queued: Cell<bool>,
 }
@@ -66,20 +76,24 @@ impl TcpListener {
         let core = Rc::new(ListenCore {
             registry,
             key,
-            io,
+            local: io.local_addr(),
+            io: RefCell::new(Some(Rc::from(io))),
             handler: HandlerSlot::default(),
-            firewall: RefCell::default(),
+            firewalls: Firewalls::default(),
             readable: Cell::default(),
             queued: Cell::default(),
         });
         let registered: Weak<ListenCore> = Rc::downgrade(&core);
         core.registry.borrow_mut().put(key, registered);
-        Ok(Self { core })
+        Ok(Self {
+            core,
+            is_owner: true,
+        })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.core.io.local_addr()
+        self.core.local
     }
 
     /// Sets what is called when there are connections, in place of what was before. If there are
@@ -87,6 +101,11 @@ impl TcpListener {
     pub fn set_handler(&self, handler: impl ListenHandler + 'static) {
         self.core.handler.change(Some(Box::new(handler)));
         self.core.queue_if_ready();
+    }
+
+    /// From here on nothing is called. Connections that come wait for the next handler.
+    pub fn clear_handler(&self) {
+        self.core.handler.change(None);
     }
 
     /// Takes a connection that has come in. Where from, its
@@ -98,33 +117,49 @@ impl TcpListener {
     /// as that there are no descriptors left, concerns this connection or this moment: the listener
     /// goes on, and its handler is called again, after a tenth of a second at the latest.
     pub fn accept(&self) -> io::Result<TcpSocket> {
-        loop {
-            let socket = self
-                .core
-                .io
-                .accept()
-                .inspect_err(|_| self.core.readable.set(false))?;
+        let core = &self.core;
+        let io = core.io.borrow().clone();
+        let io = io.ok_or(io::ErrorKind::NotConnected)?;
+        for _ in 0..MAX_DENIED {
+            let socket = io.accept().inspect_err(|_| core.readable.set(false))?;
             // The one that the connection came to, which the listener's own need not tell.
-            let local = socket.local_addr().unwrap_or(self.local_addr());
-            let Some(firewall) = &*self.core.firewall.borrow() else {
-                return Ok(socket);
-            };
-            let is_welcome = socket
-                .peer_addr()
-                .is_none_or(|peer| firewall.allows(Protocol::Tcp, Direction::In, peer, local));
+            let local = socket.local_addr().unwrap_or(core.local);
+            let is_welcome = socket.peer_addr().is_none_or(|peer| {
+                let (protocol, direction) = (Protocol::Tcp, Direction::In);
+                core.firewalls.allow(protocol, direction, peer, local)
+            });
             if is_welcome {
-                socket.set_firewall(firewall.clone());
+                socket.firewalls().add_all(&core.firewalls);
                 return Ok(socket);
             }
         }
+        // There may be more, for which the handler is called again when others have had their turn.
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
-    pub(crate) fn set_firewall(&self, firewall: Rc<Firewall>) {
-        *self.core.firewall.borrow_mut() = Some(firewall);
+    pub(crate) fn firewalls(&self) -> &Firewalls {
+        &self.core.firewalls
+    }
+}
+
+impl Drop for TcpListener {
+    /// Not left to the core, which lives on while its handler runs.
+    fn drop(&mut self) {
+        if self.is_owner {
+            self.core.close();
+        }
     }
 }
 
 impl ListenCore {
+    fn close(&self) {
+        self.registry.borrow_mut().remove(self.key);
+        let io = self.io.replace(None);
+        drop(io);
+        self.readable.set(false);
+        self.handler.change(None);
+    }
+
     fn queue_if_ready(&self) {
         if self.readable.get() && self.handler.is_set() && !self.queued.replace(true) {
             self.registry.borrow_mut().push_ready(self.key);
@@ -142,21 +177,26 @@ impl Registered for ListenCore {
 
     fn dispatch(self: Rc<Self>) {
         self.queued.set(false);
+        // After the handler is back, also if it panics.
+        let _requeue = Requeue(&self);
         let Some(mut handler) = self.handler.take() else {
             return;
         };
-        let listener = TcpListener { core: self.clone() };
+        let listener = TcpListener {
+            core: self.clone(),
+            is_owner: false,
+        };
         if self.readable.get() {
             handler.call(|handler| handler.on_incoming(&listener));
         }
-        drop(handler);
-        self.queue_if_ready();
     }
 }
 
-impl Drop for ListenCore {
+struct Requeue<'a>(&'a ListenCore);
+
+impl Drop for Requeue<'_> {
     fn drop(&mut self) {
-        self.registry.borrow_mut().remove(self.key);
+        self.0.queue_if_ready();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Options of TCP sockets and listeners.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -22,12 +23,29 @@ pub struct TcpOptions {
 /// How a connection on which nothing happens is probed, so that a peer that has vanished is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
-    /// How long nothing happens before the first probe. Whole seconds, at least one.
+    /// How long nothing happens before the first probe. Whole seconds, from 1 to 32,767.
     pub idle: Duration,
-    /// From one probe to the next. Whole seconds, at least one.
+    /// From one probe to the next. Whole seconds, from 1 to 32,767.
     pub interval: Duration,
-    /// How many unanswered probes end the connection.
+    /// How many unanswered probes end the connection: from 1 to 127.
     pub count: u32,
+}
+
+impl KeepAlive {
+    /// Whether it is within what operating systems take.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let seconds = 1..=32_767;
+        let is_right = [self.idle, self.interval]
+            .iter()
+            .all(|time| seconds.contains(&time.as_secs()))
+            && (1..=127).contains(&self.count);
+        if is_right {
+            Ok(())
+        } else {
+            let message = "keep-alive times are from 1 to 32,767 s, and the count from 1 to 127";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
+    }
 }
 
 impl TcpOptions {
@@ -35,6 +53,11 @@ impl TcpOptions {
     /// system does by itself.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.keep_alive
+            .map_or(Ok(()), |keep_alive| keep_alive.check())
     }
 
     /// Connects from this address. Port 0 takes a free one.

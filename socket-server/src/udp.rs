@@ -11,7 +11,7 @@ use crate::arrival_clock::ArrivalClock;
 use crate::dscp::Dscp;
 use crate::ecn::Ecn;
 use crate::envelope::{Envelope, Transmit};
-use crate::firewall::{Direction, Firewall, Protocol};
+use crate::firewall::{Direction, Firewalls, Protocol};
 use crate::handler_slot::HandlerSlot;
 use crate::recv_batch::{Datagram, RecvBatch};
 use crate::registry::{Key, News, Registered, SharedRegistry};
@@ -93,13 +93,16 @@ pub(crate) enum UdpOption {
 /// ```
 pub struct UdpSocket {
     core: Rc<UdpCore>,
+    /// Handlers are given one that is not.
+    is_owner: bool,
 }
 
 /// A socket, as its server and the handles to it share it.
 struct UdpCore {
     registry: SharedRegistry,
     key: Key,
-    io: Box<dyn UdpIo>,
+    /// None once the socket is closed, while a handler runs that has dropped it.
+    io: RefCell<Option<Rc<dyn UdpIo>>>,
     local: SocketAddr,
     handler: HandlerSlot<dyn UdpHandler>,
     readable: Cell<bool>,
@@ -112,7 +115,7 @@ struct UdpCore {
     ecn: Cell<Option<Ecn>>,
     dscp: Cell<Dscp>,
     arrival_clock: ArrivalClock,
-    firewall: RefCell<Option<Rc<Firewall>>>,
+    firewalls: Firewalls,
     /// For those who receive datagrams one by one.
     singles: RefCell<Option<Singles>>,
 }
@@ -138,7 +141,12 @@ pub struct ReceivedDatagram {
     pub local_ip: Option<IpAddr>,
     /// The mark that the network may have put on it.
     pub ecn: Option<Ecn>,
+    /// When it arrived; see [`UdpSocket::arrived_at`].
+    pub arrived_at: Option<Instant>,
 }
+
+/// How many times in a row a firewall may turn away all that has come, before others get their turn.
+const MAX_DENIED: usize = 64;
 
 impl UdpSocket {
     /// A socket of a server: `open` is given the key under which it will be registered.
@@ -156,7 +164,7 @@ impl UdpSocket {
         };
         let core = Rc::new(UdpCore {
             local: io.local_addr(),
-            io,
+            io: RefCell::new(Some(Rc::from(io))),
             key,
             handler: HandlerSlot::default(),
             readable: Cell::default(),
@@ -167,13 +175,16 @@ impl UdpSocket {
             ecn: Cell::default(),
             dscp: Cell::default(),
             arrival_clock: ArrivalClock::default(),
-            firewall: RefCell::default(),
+            firewalls: Firewalls::default(),
             singles: RefCell::default(),
             registry,
         });
         let registered: Weak<UdpCore> = Rc::downgrade(&core);
         core.registry.borrow_mut().put(key, registered);
-        Ok(Self { core })
+        Ok(Self {
+            core,
+            is_owner: true,
+        })
     }
 
     /// Where it is bound.
@@ -224,7 +235,7 @@ impl UdpSocket {
         if core.dispatching.get() && !core.readable.get() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match core.io.recv(batch) {
+        match core.io()?.recv(batch) {
             Ok(received) => core.readable.set(!received.is_drained),
             Err(error) => {
                 if error.kind() == io::ErrorKind::WouldBlock {
@@ -234,11 +245,13 @@ impl UdpSocket {
             }
         }
         core.arrival_clock.forget_comparison();
-        if let Some(firewall) = &*core.firewall.borrow() {
+        if !core.firewalls.is_empty() {
             batch.filter(|arrival| {
                 let local_ip = arrival.local_ip.unwrap_or(core.local.ip());
                 let local = SocketAddr::new(local_ip, core.local.port());
-                firewall.allows(Protocol::Udp, Direction::In, arrival.source, local)
+                let (protocol, direction) = (Protocol::Udp, Direction::In);
+                core.firewalls
+                    .allow(protocol, direction, arrival.source, local)
             });
         }
         Ok(batch.len())
@@ -253,12 +266,28 @@ impl UdpSocket {
     /// As for [`recv`](Self::recv). A buffer that is too short is no error; see
     /// [`ReceivedDatagram::datagram_len`].
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<ReceivedDatagram> {
-        let mut singles = self.core.singles.borrow_mut();
-        let singles = singles.get_or_insert_with(|| Singles {
+        // Taken out while datagrams are received, which may call an observer of the network.
+        let kept = self.core.singles.take();
+        let mut singles = kept.unwrap_or_else(|| Singles {
             batch: RecvBatch::single(),
             taken: 0,
         });
-        loop {
+        let received = self.next_single(&mut singles, buffer);
+        if singles.taken < singles.batch.len() {
+            // The others wait here, not in the kernel, which has no news of them.
+            self.core.readable.set(true);
+            self.core.queue_if_ready();
+        }
+        self.core.singles.replace(Some(singles));
+        received
+    }
+
+    fn next_single(
+        &self,
+        singles: &mut Singles,
+        buffer: &mut [u8],
+    ) -> io::Result<ReceivedDatagram> {
+        for _ in 0..MAX_DENIED {
             if let Some(datagram) = singles.batch.iter().nth(singles.taken) {
                 singles.taken += 1;
                 let len = datagram.data.len().min(buffer.len());
@@ -269,17 +298,15 @@ impl UdpSocket {
                     source: datagram.source,
                     local_ip: datagram.local_ip,
                     ecn: datagram.ecn,
+                    arrived_at: self.arrived_at(&datagram),
                 });
             }
             singles.taken = 0;
             self.receive(&mut singles.batch)
                 .inspect_err(|_| singles.batch.clear())?;
-            if singles.batch.len() > 1 {
-                // The others wait here, not in the kernel, which has no news of them.
-                self.core.readable.set(true);
-                self.core.queue_if_ready();
-            }
         }
+        // There may be more, for which the handler is called again when others have had their turn.
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// When a datagram of the latest [`recv`](Self::recv) arrived, by the monotonic clock, if the
@@ -289,7 +316,7 @@ impl UdpSocket {
     /// libwebrtc: `ReceivedIpPacket::arrival_time`.
     pub fn arrived_at(&self, datagram: &Datagram<'_>) -> Option<Instant> {
         let received_at = datagram.received_at?;
-        let exact = self.core.io.instant_of(received_at);
+        let exact = self.core.io().ok()?.instant_of(received_at);
         Some(exact.unwrap_or_else(|| self.core.arrival_clock.instant_of(received_at)))
     }
 
@@ -326,13 +353,13 @@ impl UdpSocket {
     /// How many datagrams of one size to one destination leave in one system call at most. 1 where
     /// the kernel cannot do it.
     pub fn max_gso_segments(&self) -> usize {
-        self.core.io.max_gso_segments()
+        self.core.io().map_or(1, |io| io.max_gso_segments())
     }
 
     /// How many datagrams this socket has lost because nobody read them in time, as far as the
     /// system tells, and as of the latest datagram that was read.
     pub fn dropped_datagrams(&self) -> u64 {
-        self.core.io.dropped()
+        self.core.io().map_or(0, |io| io.dropped())
     }
 
     /// Sends a run, all of it or nothing.
@@ -346,8 +373,8 @@ impl UdpSocket {
         sent
     }
 
-    pub(crate) fn set_firewall(&self, firewall: Rc<Firewall>) {
-        *self.core.firewall.borrow_mut() = Some(firewall);
+    pub(crate) fn firewalls(&self) -> &Firewalls {
+        &self.core.firewalls
     }
 
     fn try_send(&self, mut transmit: Transmit<'_>) -> io::Result<()> {
@@ -355,16 +382,17 @@ impl UdpSocket {
         let envelope = &mut transmit.envelope;
         envelope.ecn = envelope.ecn.or(core.ecn.get());
         envelope.dscp = envelope.dscp.or(Some(core.dscp.get()));
-        if let Some(firewall) = &*core.firewall.borrow() {
+        if !core.firewalls.is_empty() {
             let to = envelope.destination;
             let from = envelope.source_ip.unwrap_or(core.local.ip());
             let from = SocketAddr::new(from, core.local.port());
-            if !firewall.allows(Protocol::Udp, Direction::Out, from, to) {
+            let (protocol, direction) = (Protocol::Udp, Direction::Out);
+            if !core.firewalls.allow(protocol, direction, from, to) {
                 // Lost on its way, as far as the sender can tell.
                 return Ok(());
             }
         }
-        core.io.send(&transmit)
+        core.io()?.send(&transmit)
     }
 }
 
@@ -380,7 +408,7 @@ impl UdpSocket {
     ///
     /// The operating system's, here and below.
     pub fn recv_buffer_bytes(&self) -> io::Result<usize> {
-        self.core.io.option(UdpOption::RecvBuffer)
+        self.core.io()?.option(UdpOption::RecvBuffer)
     }
 
     /// See [`UdpOptions::recv_buffer_bytes`](crate::UdpOptions::recv_buffer_bytes).
@@ -389,7 +417,7 @@ impl UdpSocket {
     ///
     /// The operating system's.
     pub fn set_recv_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
-        self.core.io.set_option(UdpOption::RecvBuffer, bytes)
+        self.core.io()?.set_option(UdpOption::RecvBuffer, bytes)
     }
 
     /// How much room there is for datagrams to be sent, in bytes. Linux gives, and counts, twice of
@@ -399,7 +427,7 @@ impl UdpSocket {
     ///
     /// The operating system's.
     pub fn send_buffer_bytes(&self) -> io::Result<usize> {
-        self.core.io.option(UdpOption::SendBuffer)
+        self.core.io()?.option(UdpOption::SendBuffer)
     }
 
     /// See [`UdpOptions::send_buffer_bytes`](crate::UdpOptions::send_buffer_bytes).
@@ -408,7 +436,7 @@ impl UdpSocket {
     ///
     /// The operating system's.
     pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
-        self.core.io.set_option(UdpOption::SendBuffer, bytes)
+        self.core.io()?.set_option(UdpOption::SendBuffer, bytes)
     }
 
     /// Whether datagrams that are too long for a link on their way are lost, and not cut up. Not so
@@ -418,7 +446,7 @@ impl UdpSocket {
     ///
     /// The operating system's.
     pub fn dont_fragment(&self) -> io::Result<bool> {
-        Ok(self.core.io.option(UdpOption::DontFragment)? != 0)
+        Ok(self.core.io()?.option(UdpOption::DontFragment)? != 0)
     }
 
     /// See [`dont_fragment`](Self::dont_fragment).
@@ -428,7 +456,7 @@ impl UdpSocket {
     /// The operating system's.
     pub fn set_dont_fragment(&self, dont: bool) -> io::Result<()> {
         self.core
-            .io
+            .io()?
             .set_option(UdpOption::DontFragment, dont.into())
     }
 
@@ -439,7 +467,7 @@ impl UdpSocket {
     ///
     /// The operating system's.
     pub fn only_v6(&self) -> io::Result<bool> {
-        Ok(self.core.io.option(UdpOption::OnlyV6)? != 0)
+        Ok(self.core.io()?.option(UdpOption::OnlyV6)? != 0)
     }
 
     /// The mark of datagrams whose [`Envelope`] has none.
@@ -479,7 +507,30 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
+impl Drop for UdpSocket {
+    /// Not left to the core, which lives on while its handler runs.
+    fn drop(&mut self) {
+        if self.is_owner {
+            self.core.close();
+        }
+    }
+}
+
 impl UdpCore {
+    fn io(&self) -> io::Result<Rc<dyn UdpIo>> {
+        let io = self.io.borrow().clone();
+        io.ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn close(&self) {
+        self.registry.borrow_mut().remove(self.key);
+        let io = self.io.replace(None);
+        drop(io);
+        self.readable.set(false);
+        self.writable.set(false);
+        self.handler.change(None);
+    }
+
     fn queue_if_ready(&self) {
         let is_ready = self.readable.get() || self.writable.get();
         // Without a handler there is nobody to call; setting one comes back here.
@@ -494,7 +545,7 @@ impl UdpCore {
         if self.blocked.replace(true) {
             return Ok(());
         }
-        let watched = self.io.watch_writable(true);
+        let watched = self.io().and_then(|io| io.watch_writable(true));
         self.blocked.set(watched.is_ok());
         watched
     }
@@ -502,7 +553,7 @@ impl UdpCore {
     fn stop_watching_writable(&self) {
         self.blocked.set(false);
         // If it fails, needless news comes, and finds nothing blocked.
-        let _ = self.io.watch_writable(false);
+        let _ = self.io().and_then(|io| io.watch_writable(false));
     }
 }
 
@@ -519,23 +570,31 @@ impl Registered for UdpCore {
 
     fn dispatch(self: Rc<Self>) {
         self.queued.set(false);
+        // After the handler is back, also if it panics.
+        let _requeue = Requeue(&self);
         let Some(mut handler) = self.handler.take() else {
             return;
         };
-        let socket = UdpSocket { core: self.clone() };
-        let dispatching = Dispatching::begin(&self.dispatching);
+        let socket = UdpSocket {
+            core: self.clone(),
+            is_owner: false,
+        };
+        let _dispatching = Dispatching::begin(&self.dispatching);
         if self.writable.replace(false) {
             self.stop_watching_writable();
             handler.call(|handler| handler.on_writable(&socket));
         }
-        // Two are here. Without a third, its owner has dropped it, and hears no more.
-        let is_owned = Rc::strong_count(&self) > 2;
-        if self.readable.get() && is_owned {
+        if self.readable.get() {
             handler.call(|handler| handler.on_readable(&socket));
         }
-        drop(dispatching);
-        drop(handler);
-        self.queue_if_ready();
+    }
+}
+
+struct Requeue<'a>(&'a UdpCore);
+
+impl Drop for Requeue<'_> {
+    fn drop(&mut self) {
+        self.0.queue_if_ready();
     }
 }
 
@@ -552,12 +611,6 @@ impl<'a> Dispatching<'a> {
 impl Drop for Dispatching<'_> {
     fn drop(&mut self) {
         self.0.set(false);
-    }
-}
-
-impl Drop for UdpCore {
-    fn drop(&mut self) {
-        self.registry.borrow_mut().remove(self.key);
     }
 }
 

@@ -278,42 +278,60 @@ impl ControlWriter<'_> {
 ///
 /// The header's control messages must be as the kernel has written them.
 unsafe fn read_control(header: &msghdr, arrival: &mut Arrival, drops: &mut Option<u32>) {
+    /// The value of a message; none if the message is too short for it, as the last one may be if
+    /// there was no room.
+    ///
     /// # Safety
     ///
-    /// The message must be of this type.
-    unsafe fn value<T: Copy>(message: *const cmsghdr) -> T {
-        // SAFETY: the caller's word; no alignment is asked for.
-        unsafe { libc::CMSG_DATA(message).cast::<T>().read_unaligned() }
+    /// The message must be one that the kernel has written, as long as it says.
+    unsafe fn value<T: Copy>(message: *const cmsghdr) -> Option<T> {
+        // SAFETY: the header is there; the value is, if the length says so. No alignment is asked
+        // for, and the types are integers and structures of them.
+        unsafe {
+            let len = libc::CMSG_LEN(size_of::<T>() as _) as usize;
+            #[allow(
+                clippy::unnecessary_cast,
+                reason = "with some C libraries it is shorter"
+            )]
+            let is_whole = (*message).cmsg_len as usize >= len;
+            is_whole.then(|| libc::CMSG_DATA(message).cast::<T>().read_unaligned())
+        }
     }
     // SAFETY: the walk stays within what the kernel wrote, and each kind of message is of the type
     // that the kernel's interface says.
     unsafe {
-        let mut message = libc::CMSG_FIRSTHDR(header);
-        while let Some(this) = message.as_ref() {
-            match (this.cmsg_level, this.cmsg_type) {
+        let mut message: *const cmsghdr = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            match ((*message).cmsg_level, (*message).cmsg_type) {
                 (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                    arrival.received_at = since_epoch(value::<libc::timespec>(this));
+                    arrival.received_at = value::<libc::timespec>(message).and_then(since_epoch);
                 }
-                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => *drops = Some(value(this)),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                    *drops = value(message).or(*drops);
+                }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
-                    arrival.stride = usize::try_from(value::<c_int>(this)).unwrap_or(0);
+                    let stride = value::<c_int>(message).unwrap_or(0);
+                    arrival.stride = usize::try_from(stride).unwrap_or(0);
                 }
-                (libc::IPPROTO_IP, libc::IP_TOS) => arrival.tos = value(this),
+                (libc::IPPROTO_IP, libc::IP_TOS) => arrival.tos = value(message).unwrap_or(0),
                 (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
-                    arrival.tos = value::<c_int>(this) as u8;
+                    arrival.tos = value::<c_int>(message).unwrap_or(0) as u8;
                 }
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-                    let info = value::<libc::in_pktinfo>(this);
-                    let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
-                    arrival.local_ip.get_or_insert(ip.into());
+                    if let Some(info) = value::<libc::in_pktinfo>(message) {
+                        let ip = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                        arrival.local_ip.get_or_insert(ip.into());
+                    }
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-                    let info = value::<libc::in6_pktinfo>(this);
-                    arrival.local_ip = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                    if let Some(info) = value::<libc::in6_pktinfo>(message) {
+                        let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                        arrival.local_ip = Some(ip.into());
+                    }
                 }
                 _ => {}
             }
-            message = libc::CMSG_NXTHDR(header, this);
+            message = libc::CMSG_NXTHDR(header, message);
         }
     }
 }

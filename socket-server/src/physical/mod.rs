@@ -33,7 +33,7 @@ use self::stream::PhysicalStream;
 use self::udp::PhysicalUdp;
 use crate::registry::{Key, News, SharedRegistry, dispatch_round, own_token};
 use crate::resolution::{OnResolved, Resolution, Resolved};
-use crate::server::{MaxWait, ProcessIo, SocketServer};
+use crate::server::{MaxWait, ProcessIo, SocketServer, Waiting};
 #[cfg(unix)]
 use crate::signal::{Signal, SignalHandler};
 use crate::tcp::{TcpIo, TcpServer, TcpSocket};
@@ -156,7 +156,9 @@ impl PhysicalSocketServer {
     ///
     /// libwebrtc: `set_network_binder`.
     pub fn set_network_binder(&self, binder: impl NetworkBinder + 'static) {
-        *self.core.binder.borrow_mut() = Some(Rc::new(binder));
+        let old = self.core.binder.replace(Some(Rc::new(binder)));
+        // Its drop code may use the server.
+        drop(old);
     }
 }
 
@@ -286,8 +288,10 @@ impl ServerCore {
     }
 
     fn retry_later(&self, key: Key) {
-        let at = Instant::now() + RETRY_AFTER;
-        self.retries.borrow_mut().push((at, key));
+        let mut retries = self.retries.borrow_mut();
+        if retries.iter().all(|(_, other)| *other != key) {
+            retries.push((Instant::now() + RETRY_AFTER, key));
+        }
     }
 
     fn retry_what_is_due(&self) {
@@ -358,24 +362,5 @@ impl TcpServer for ServerCore {
 impl fmt::Debug for ServerCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerCore").finish_non_exhaustive()
-    }
-}
-
-/// Keeps waits from nesting, also when a handler panics out of one.
-struct Waiting<'a>(&'a Cell<bool>);
-
-impl<'a> Waiting<'a> {
-    fn begin(flag: &'a Cell<bool>) -> io::Result<Self> {
-        if flag.replace(true) {
-            let message = "a wait from within a handler of the same server";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
-        }
-        Ok(Self(flag))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
     }
 }

@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::rc::{Rc, Weak};
 
 use super::{TcpHandler, TcpIo, TcpServer, TcpSocket, TcpState, TcpTarget};
-use crate::firewall::{Direction, Firewall, Protocol};
+use crate::firewall::{Direction, Firewalls, Protocol};
 use crate::handler_slot::{HandlerSlot, TakenHandler};
 use crate::registry::{Key, News, Registered, SharedRegistry};
 use crate::resolution::{OnResolved, Resolution};
@@ -21,7 +21,7 @@ pub(super) struct TcpCore {
     /// For the current connection, and for the next.
     pub(super) options: RefCell<TcpOptions>,
     handler: HandlerSlot<dyn TcpHandler>,
-    firewall: RefCell<Option<Rc<Firewall>>>,
+    pub(super) firewalls: Firewalls,
     own: Weak<Self>,
     state: Cell<TcpState>,
     /// Of the current connection; another one for the next.
@@ -65,7 +65,7 @@ impl TcpCore {
             registry,
             options: RefCell::new(options.clone()),
             handler: HandlerSlot::default(),
-            firewall: RefCell::default(),
+            firewalls: Firewalls::default(),
             own: own.clone(),
             state: Cell::new(TcpState::Closed),
             key: Cell::default(),
@@ -113,10 +113,6 @@ impl TcpCore {
     pub(super) fn change_handler(&self, handler: Option<Box<dyn TcpHandler>>) {
         self.handler.change(handler);
         self.queue_if_ready();
-    }
-
-    pub(super) fn set_firewall(&self, firewall: Rc<Firewall>) {
-        *self.firewall.borrow_mut() = Some(firewall);
     }
 
     pub(super) fn connect(&self, target: TcpTarget) -> io::Result<()> {
@@ -250,16 +246,17 @@ impl TcpCore {
     }
 
     fn connect_to(&self, address: SocketAddr) -> io::Result<()> {
-        if let Some(firewall) = &*self.firewall.borrow() {
-            let any = SocketAddr::new(crate::address::unspecified_like(address.ip()), 0);
-            let local = self.options.borrow().local.unwrap_or(any);
-            if !firewall.allows(Protocol::Tcp, Direction::Out, local, address) {
-                return Err(io::ErrorKind::HostUnreachable.into());
-            }
+        // What is connected through may change them.
+        let options = self.options.borrow().clone();
+        options.check()?;
+        let any = SocketAddr::new(crate::address::unspecified_like(address.ip()), 0);
+        let local = options.local.unwrap_or(any);
+        let (protocol, direction) = (Protocol::Tcp, Direction::Out);
+        if !self.firewalls.allow(protocol, direction, local, address) {
+            return Err(io::ErrorKind::HostUnreachable.into());
         }
         let key = self.new_key();
-        let server = self.server.clone();
-        let connecting = server.connect(address, &self.options.borrow(), key);
+        let connecting = self.server.clone().connect(address, &options, key);
         let io = connecting.inspect_err(|_| {
             self.registry.borrow_mut().remove(key);
             self.key.set(None);
@@ -416,6 +413,8 @@ impl Registered for TcpCore {
 
     fn dispatch(self: Rc<Self>) {
         self.queued.set(false);
+        // After the handler is back, also if it panics.
+        let _requeue = Requeue(&self);
         let Some(mut handler) = self.handler.take() else {
             return;
         };
@@ -461,7 +460,13 @@ impl Registered for TcpCore {
                 handler.call(|handler| handler.on_closed(&socket, error));
             }
         }
-        drop(handler);
-        self.queue_if_ready();
+    }
+}
+
+struct Requeue<'a>(&'a TcpCore);
+
+impl Drop for Requeue<'_> {
+    fn drop(&mut self) {
+        self.0.queue_if_ready();
     }
 }

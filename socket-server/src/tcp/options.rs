@@ -119,15 +119,17 @@ impl TcpSocket {
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// [`ErrorKind::InvalidInput`](io::ErrorKind::InvalidInput) for what a [`KeepAlive`] cannot be,
+    /// and the operating system's.
     pub fn set_keep_alive(&self, keep_alive: Option<KeepAlive>) -> io::Result<()> {
-        self.core.options.borrow_mut().keep_alive = keep_alive;
-        self.set_option(TcpOption::KeepAlive, keep_alive.is_some().into())?;
         if let Some(keep_alive) = keep_alive {
+            keep_alive.check()?;
             self.set_option(TcpOption::KeepIdle, keep_alive.idle.as_secs())?;
             self.set_option(TcpOption::KeepInterval, keep_alive.interval.as_secs())?;
             self.set_option(TcpOption::KeepCount, keep_alive.count.into())?;
         }
+        self.set_option(TcpOption::KeepAlive, keep_alive.is_some().into())?;
+        self.core.options.borrow_mut().keep_alive = keep_alive;
         Ok(())
     }
 

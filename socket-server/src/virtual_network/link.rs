@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::random::Random;
+use super::time::after;
 
 /// How long a packet travels.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -300,17 +301,17 @@ impl Link {
             return Err(LossReason::Chance);
         }
         self.stats.marked += u64::from(marked);
-        let mut arrives = left + self.options.delay.draw(random);
+        let mut arrives = after(left, self.options.delay.draw(random));
         if random.chance(self.options.reordered) {
             self.stats.reordered += 1;
-            arrives += self.options.reordered_by;
+            arrives = after(arrives, self.options.reordered_by);
         } else {
             arrives = self.in_order(arrives);
         }
         let mut again = None;
         if random.chance(self.options.duplicated) {
             self.stats.duplicated += 1;
-            let copy_arrives = left + self.options.delay.draw(random);
+            let copy_arrives = after(left, self.options.delay.draw(random));
             again = Some(self.in_order(copy_arrives));
         }
         Ok(Passage {

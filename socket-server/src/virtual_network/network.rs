@@ -239,7 +239,9 @@ impl VirtualNetwork {
     /// Two runs that are the same give the same events.
     pub fn observe(&self, observer: impl FnMut(&NetworkEvent) + 'static) {
         self.core.state.borrow_mut().is_observed = true;
-        self.core.observer.replace(Some(Box::new(observer)));
+        let old = self.core.observer.replace(Some(Box::new(observer)));
+        // Its drop code may use the network.
+        drop(old);
     }
 
     /// Gives a name to addresses, beside the hosts' own names.
@@ -282,21 +284,27 @@ impl NetworkCore {
         self.tell_observer();
     }
 
-    /// Tells what has been observed. Nothing may be borrowed: the observer is a stranger.
+    /// Tells what has been observed. Nothing may be borrowed: the observer is a stranger. What it
+    /// causes to be observed, it is told when it is done with this.
     pub(super) fn tell_observer(&self) {
+        if self.state.borrow().observed.is_empty() {
+            return;
+        }
+        let Some(observer) = self.observer.take() else {
+            return;
+        };
+        let mut telling = Telling {
+            core: self,
+            observer: Some(observer),
+        };
         loop {
             let observed = std::mem::take(&mut self.state.borrow_mut().observed);
             if observed.is_empty() {
                 return;
             }
-            let Some(mut observer) = self.observer.take() else {
-                return;
-            };
             for event in &observed {
-                observer(event);
+                telling.tell(event);
             }
-            // Unless it has put another one in its place.
-            self.observer.borrow_mut().get_or_insert(observer);
         }
     }
 
@@ -305,6 +313,35 @@ impl NetworkCore {
         let result = f(&mut self.state.borrow_mut(), self.now());
         self.tell_observer();
         result
+    }
+}
+
+/// An observer that is being told, and put back afterwards, also if it panics; unless it has put
+/// another one in its place.
+struct Telling<'a> {
+    core: &'a NetworkCore,
+    observer: Option<Observer>,
+}
+
+impl Telling<'_> {
+    fn tell(&mut self, event: &NetworkEvent) {
+        let new = self.core.observer.take();
+        if new.is_some() {
+            let old = std::mem::replace(&mut self.observer, new);
+            drop(old);
+        }
+        if let Some(observer) = &mut self.observer {
+            observer(event);
+        }
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        let is_replaced = self.core.observer.borrow().is_some();
+        if !is_replaced {
+            self.core.observer.replace(self.observer.take());
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::listener::VirtualListener;
 use super::network::{Event, State};
@@ -15,7 +16,7 @@ use super::topology::VirtualHost;
 use super::udp::VirtualUdp;
 use crate::registry::{Key, SharedRegistry, dispatch_round};
 use crate::resolution::{OnResolved, Resolution};
-use crate::server::{MaxWait, ProcessIo, SocketServer};
+use crate::server::{MaxWait, ProcessIo, SocketServer, Waiting};
 use crate::tcp::{TcpIo, TcpServer, TcpSocket};
 use crate::tcp_listener::TcpListener;
 use crate::tcp_options::{ListenOptions, TcpOptions};
@@ -85,6 +86,8 @@ impl ServerCore {
             let deadline = match max_wait {
                 MaxWait::Poll => return Ok(()),
                 MaxWait::Until(deadline) if network.now() >= deadline => return Ok(()),
+                // Beyond what virtual time can be.
+                MaxWait::Until(deadline) if deadline - network.now() > super::time::FAR => None,
                 MaxWait::Until(deadline) => Some(deadline),
                 MaxWait::Forever => None,
             };
@@ -103,16 +106,16 @@ impl SocketServer for VirtualSocketServer {
     /// As stated there, and: with nothing ready, no deadline, and nothing that will ever happen in
     /// the network, it is [`ErrorKind::Deadlock`](io::ErrorKind::Deadlock).
     fn wait(&self, max_wait: MaxWait, process_io: ProcessIo) -> io::Result<()> {
-        if self.core.waiting.replace(true) {
-            let message = "a wait from within a handler of the same server";
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
-        }
-        let _waiting = Waiting(&self.core.waiting);
+        let _waiting = Waiting::begin(&self.core.waiting)?;
         self.core.wait(max_wait, process_io)
     }
 
     fn wake_handle(&self) -> WakeHandle {
         WakeHandle::new(self.core.bell.clone())
+    }
+
+    fn now(&self) -> Instant {
+        self.core.host.core.now()
     }
 
     fn has_ready_sockets(&self) -> bool {
@@ -187,15 +190,6 @@ fn addresses_of(state: &State, host: &str, port: u16) -> io::Result<Vec<SocketAd
         .into_iter()
         .map(|ip| SocketAddr::new(ip, port))
         .collect())
-}
-
-/// Ends a wait, also when a handler panics out of it.
-struct Waiting<'a>(&'a Cell<bool>);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(false);
-    }
 }
 
 impl fmt::Debug for VirtualSocketServer {

@@ -5,6 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// As far ahead as anything can happen: a century.
+pub(super) const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A moment after another one, however long after.
+pub(super) fn after(moment: Instant, duration: Duration) -> Instant {
+    moment + duration.min(FAR)
+}
+
 /// Time that moves when it is told to. Clones are the same time.
 ///
 /// libwebrtc: `SimulatedClock`.

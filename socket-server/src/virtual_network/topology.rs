@@ -291,8 +291,9 @@ impl LinkHandle {
 
     /// Nothing passes for so long, beginning after so long.
     pub fn black_out(&self, after: Duration, duration: Duration) {
-        let from = self.core.now() + after;
-        self.with(|link| link.black_out(from, from + duration));
+        let from = super::time::after(self.core.now(), after);
+        let until = super::time::after(from, duration);
+        self.with(|link| link.black_out(from, until));
     }
 
     /// What it has done.
