@@ -10,10 +10,11 @@ use std::fmt::{self, Write};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener as PlainListener, UdpSocket as Plain};
 
-use net_operations::{Operation, PORTS, Port, Random, SLOTS, operation};
+use net_operations::{Operation, PORTS, Port, SLOTS, operation};
 use socket_server::{
     Envelope, ListenOptions, RecvBatch, SendBatch, TcpListener, TcpOptions, UdpOptions, UdpSocket,
 };
+use worlds::random::Random;
 use worlds::tcp::{accept_all, follow};
 use worlds::{Family, Kind, Place, World, seed};
 
@@ -392,11 +393,11 @@ fn free_ports(random: &mut Random) -> [u16; PORTS] {
 
 /// Does the same on both; says what was different, and what led to it.
 fn difference(seed: u64) -> Option<String> {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let operations = (0..OPERATIONS).map(|n| operation(&mut random, n < SLOTS));
     let operations: Vec<_> = operations.collect();
-    let ports = free_ports(&mut Random(
-        random.0 ^ u64::from(std::process::id()) << 20 | 1,
+    let ports = free_ports(&mut Random::new(
+        random.next() ^ u64::from(std::process::id()) << 20,
     ));
     let mut imitated = Side::new(World::with_seed(Kind::Hosts, Family::V4, seed), ports);
     let mut real = Side::new(World::new(Kind::Physical, Family::V4), ports);

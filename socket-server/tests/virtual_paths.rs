@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use socket_server::{
     Delay, HostOptions, LinkOptions, Loss, LossReason, NetworkEvent, PacketFate, SendBatch,
-    SocketServer, TcpOptions, UdpHandler, UdpOptions, UdpSocket, VirtualNetwork,
+    SocketServer, UdpHandler, UdpOptions, UdpSocket, VirtualNetwork,
 };
-use worlds::tcp::{Event, accept_all, follow};
+use worlds::tcp::{Event, pair};
 use worlds::udp::{collect, texts};
 use worlds::{World, between_virtual_hosts, seed};
 
@@ -416,54 +416,40 @@ fn item_38_hosts_are_found_by_name() {
 #[test]
 fn item_38_tcp_recovers_from_a_host_that_could_not_send() {
     between_virtual_hosts(|world| {
-        let (place, other) = (world.place(), world.place());
-        let listener = other.listen();
-        let accepted = accept_all(&listener);
-        let socket = place.server.tcp_socket(&TcpOptions::new()).unwrap();
-        let told = follow(&socket);
-        socket.connect(listener.local_addr()).unwrap();
-        world.wait_until("it is connected", || told.is_connected());
-        world.wait_until("it is accepted", || !accepted.borrow().is_empty());
-        let received = accepted.borrow()[0].log.clone();
-        let host = place.host.as_ref().unwrap();
+        let (here, there) = pair(world);
+        let [host, _] = world.hosts();
         host.set_sending_blocked(true);
         let mut sent = 0;
-        while let Ok(more) = socket.send(&[7; 10_000]) {
+        while let Ok(more) = here.socket.send(&[7; 10_000]) {
             sent += more;
         }
         assert!(sent > 0);
         world.pass(Duration::from_secs(5));
-        assert_eq!((0, 0), (received.received(), told.count(Event::Writable)));
+        assert_eq!(
+            (0, 0),
+            (there.log.received(), here.log.count(Event::Writable))
+        );
         host.set_sending_blocked(false);
-        world.wait_until("all arrives", || received.received() == sent);
-        world.wait_until("there is room", || told.count(Event::Writable) == 1);
-        socket.send(b"!").unwrap();
-        world.wait_until("it goes on", || received.received() == sent + 1);
+        world.wait_until("all arrives", || there.log.received() == sent);
+        world.wait_until("there is room", || here.log.count(Event::Writable) == 1);
+        here.socket.send(b"!").unwrap();
+        world.wait_until("it goes on", || there.log.received() == sent + 1);
     });
 }
 
 #[test]
 fn item_38_tcp_connects_sends_and_closes_and_a_closed_port_refuses() {
     between_virtual_hosts(|world| {
-        let (place, other) = (world.place(), world.place());
-        let listener = other.listen();
-        let accepted = accept_all(&listener);
-        let socket = place.server.tcp_socket(&TcpOptions::new()).unwrap();
-        let told = follow(&socket);
-        socket.connect(listener.local_addr()).unwrap();
-        world.wait_until("it is connected", || told.is_connected());
-        socket.send(b"hello").unwrap();
-        world.wait_until("it is accepted", || !accepted.borrow().is_empty());
-        let peer = accepted.borrow_mut().remove(0);
-        let heard = &peer.log;
-        world.wait_until("it arrives", || heard.data() == b"hello");
-        assert_eq!(socket.local_addr().ok(), peer.socket.peer_addr());
-        peer.socket.close();
-        world.wait_until("it is closed", || told.closed() == Some(None));
-        let to = SocketAddr::new(other.ip, 9);
-        socket.connect(to).unwrap();
-        world.wait_until("it is refused", || told.closed().flatten().is_some());
-        let refused = told.closed().flatten();
+        let (here, there) = pair(world);
+        here.socket.send(b"hello").unwrap();
+        world.wait_until("it arrives", || there.log.data() == b"hello");
+        assert_eq!(here.socket.local_addr().ok(), there.socket.peer_addr());
+        there.socket.close();
+        world.wait_until("it is closed", || here.log.closed() == Some(None));
+        let to = SocketAddr::new(world.other_address().ip(), 9);
+        here.socket.connect(to).unwrap();
+        world.wait_until("it is refused", || here.log.closed().flatten().is_some());
+        let refused = here.log.closed().flatten();
         assert_eq!(Some(std::io::ErrorKind::ConnectionRefused), refused);
     });
 }

@@ -2,6 +2,8 @@
 
 use socket_server::{Dscp, Ecn};
 
+use crate::worlds::random::Random;
+
 /// UDP sockets, and listeners, that there may be at a time.
 pub(crate) const SLOTS: usize = 5;
 /// Ports that a case uses besides those that the system gives out.
@@ -22,26 +24,6 @@ const IPS: [&str; 9] = [
 const SIZES: [usize; 12] = [
     0, 12, 13, 100, 1200, 1472, 9000, 65_487, 65_488, 65_507, 65_508, 65_536,
 ];
-
-/// xorshift64*: a sequence for each seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
-    }
-
-    fn one_in(&mut self, count: usize) -> bool {
-        self.below(count) == 0
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
 
 /// Which port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,21 @@ impl Random {
 
     /// From 1 to `most`.
     pub(crate) fn up_to(&mut self, most: usize) -> usize {
-        1 + (self.next() % most as u64) as usize
+        1 + self.below(most)
+    }
+
+    /// Less than `limit`.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    /// True once in so many times.
+    pub(crate) fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
     }
 
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
