@@ -1,5 +1,6 @@
 //! The program, run as its users run it, and coturn's client.
 
+#[path = "../../udp-echo/tests/support/mod.rs"]
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use support::Server;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stun-server");
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 const REQUEST: [u8; 20] = *b"\x00\x01\x00\x00\x21\x12\xa4\x42twelve bytes";

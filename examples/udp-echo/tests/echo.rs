@@ -13,6 +13,7 @@ use socket_server::{
 };
 use support::Server;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_udp-echo");
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 /// The longest that IPv4 carries, and IPv6.

@@ -1,4 +1,4 @@
-//! The program as a process.
+//! A server as a process; which one, the test that includes this file says in its `PROGRAM`.
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn command(listen: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_udp-echo"));
+        let mut command = Command::new(crate::PROGRAM);
         command.args(["--listen", listen]);
         command
     }
