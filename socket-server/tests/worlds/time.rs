@@ -36,13 +36,13 @@ impl World {
         let mut rounds = 0;
         while !is_so() {
             rounds += 1;
+            assert!(rounds < MAX_ROUNDS, "never at rest, and still not: {what}");
             assert!(self.now() < deadline, "{kind:?}: waited in vain: {what}");
             if self.serve_ready() {
                 continue;
             }
             match &self.network {
                 Some(network) => {
-                    assert!(rounds < MAX_ROUNDS, "never at rest, and still not: {what}");
                     let comes = network.advance();
                     assert!(comes || is_so(), "nothing will happen, but not: {what}");
                 }
