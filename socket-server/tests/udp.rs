@@ -345,8 +345,11 @@ fn an_ipv6_socket_takes_part_in_ipv4_unless_told_not_to() -> io::Result<()> {
     peer.send_to(b"x", v4(dual.local_addr().port()))?;
     world.wait_until("it arrives", || inbox.borrow().len() == 1);
     let strict = UdpOptions::new(any).only_v6(true);
-    let strict = place.server.bind_udp(&strict)?;
-    // The port is free for IPv4 then.
-    Plain::bind(v4(strict.local_addr().port()))?;
+    // The port is free for IPv4 then, unless a stranger has it.
+    let leaves_v4 = |_| {
+        let strict = place.server.bind_udp(&strict).unwrap();
+        Plain::bind(v4(strict.local_addr().port())).is_ok()
+    };
+    assert!((0..20).any(leaves_v4));
     Ok(())
 }
