@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use socket_server::{
     ListenHandler, ListenOptions, MaxWait, ProcessIo, RecvBatch, TcpHandler, TcpListener,
@@ -15,7 +15,13 @@ use socket_server::{
 use worlds::udp::OnReadable;
 use worlds::{Family, Kind, Place, World};
 
-const TOTAL: usize = 10_000;
+/// Ten thousand, unless the environment says that every instruction takes long.
+static TOTAL: LazyLock<usize> = LazyLock::new(|| {
+    let given = std::env::var("SOCKET_COUNT").ok();
+    given.map_or(10_000, |count| {
+        count.parse().expect("SOCKET_COUNT is a number")
+    })
+});
 
 /// Descriptors are counted for the whole process: one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -47,7 +53,7 @@ fn at_once() -> usize {
     let _ = setrlimit(Resource::Nofile, raised);
     let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    most.saturating_sub(open_descriptors() + 100).min(TOTAL)
+    most.saturating_sub(open_descriptors() + 100).min(*TOTAL)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -182,7 +188,7 @@ fn item_40_ten_thousand_udp_sockets_come_and_go_on_the_physical_server() {
     let _alone = alone();
     let (before, at_once) = (open_descriptors(), at_once());
     let mut opened = 0;
-    while opened < TOTAL {
+    while opened < *TOTAL {
         come_and_go(&World::new(Kind::Physical, Family::V4), at_once);
         opened += at_once * 2;
     }
@@ -194,7 +200,7 @@ fn item_40_ten_thousand_udp_sockets_come_and_go_on_the_physical_server() {
 fn item_40_ten_thousand_udp_sockets_come_and_go_on_a_virtual_host() {
     let _alone = alone();
     // More than half of the ports that it gives out.
-    come_and_go(&World::new(Kind::Hosts, Family::V4), TOTAL);
+    come_and_go(&World::new(Kind::Hosts, Family::V4), *TOTAL);
     come_and_go(&World::new(Kind::Hosts, Family::V6), 500);
 }
 
@@ -294,7 +300,7 @@ fn item_40_ten_thousand_tcp_sockets_come_and_go_on_the_physical_server() {
     // Each has two ends; not all at once, because ports that were in use rest for a while.
     let count = (at_once / 3).min(1000);
     let mut opened = 0;
-    while opened < TOTAL {
+    while opened < *TOTAL {
         call_and_hang_up(&World::new(Kind::Physical, Family::V4), count);
         opened += count * 2;
     }
@@ -305,6 +311,6 @@ fn item_40_ten_thousand_tcp_sockets_come_and_go_on_the_physical_server() {
 #[test]
 fn item_40_ten_thousand_tcp_sockets_come_and_go_on_virtual_hosts() {
     let _alone = alone();
-    call_and_hang_up(&World::new(Kind::Hosts, Family::V4), TOTAL / 2);
+    call_and_hang_up(&World::new(Kind::Hosts, Family::V4), *TOTAL / 2);
     call_and_hang_up(&World::new(Kind::Hosts, Family::V6), 200);
 }

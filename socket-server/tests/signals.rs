@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGUSR1, SIGUSR2, SIGWINCH};
@@ -87,16 +87,13 @@ fn item_37_a_signal_that_another_thread_raises_is_seen_by_the_one_that_waits() {
 fn item_37_of_ten_thousand_none_that_matters_is_lost() {
     let _turn = alone();
     let server = server();
-    let (raised, seen) = (
-        &*Box::leak(Box::new(AtomicU64::new(0))),
-        Rc::new(Cell::new(0)),
-    );
-    let to = seen.clone();
-    let handler = Box::new(move || to.set(raised.load(Ordering::SeqCst)));
+    let (raised, seen) = (Arc::new(AtomicU64::new(0)), Rc::new(Cell::new(0)));
+    let (of, to) = (raised.clone(), seen.clone());
+    let handler = Box::new(move || to.set(of.load(Ordering::SeqCst)));
     let _handler = server
         .on_signal(Signal::from_raw(SIGUSR1), handler)
         .unwrap();
-    let raiser = std::thread::spawn(|| {
+    let raiser = std::thread::spawn(move || {
         for n in 1..=10_000 {
             raised.store(n, Ordering::SeqCst);
             raise(SIGUSR1).unwrap();

@@ -3,6 +3,7 @@
 mod worlds;
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use socket_server::{TcpListener, TcpSocket, TcpState};
@@ -146,11 +147,13 @@ fn item_28_a_listener_may_be_dropped_in_callbacks_of_its_own_and_of_others() {
         let accepted = Rc::new(RefCell::new(Vec::new()));
         let (own, to) = (kept.clone(), accepted.clone());
         listener.set_handler(OnIncoming(move |listener: &TcpListener| {
-            own.replace(None);
-            // What it was called for can still be taken.
             if let Ok(socket) = listener.accept() {
                 to.borrow_mut().push(Peer::new(socket));
             }
+            own.replace(None);
+            // It is closed from here on, not from when its handler is done.
+            let refused = listener.accept().unwrap_err();
+            assert_eq!(ErrorKind::NotConnected, refused.kind());
         }));
         kept.replace(Some(listener));
         let client = connect(world, address);
