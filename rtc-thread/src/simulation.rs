@@ -92,6 +92,8 @@ enum Chooser {
     /// The first choices as given, the first option after that.
     Given {
         given: Vec<usize>,
+        /// Among how many options the given ones were chosen, where that is known.
+        options: Vec<usize>,
         made: Vec<Choice>,
     },
 }
@@ -116,7 +118,17 @@ impl Chooser {
                 mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
                 ((mixed ^ (mixed >> 31)) % options as u64) as usize
             }
-            Self::Given { given, made } => {
+            Self::Given {
+                given,
+                options: known,
+                made,
+            } => {
+                if let Some(before) = known.get(made.len()) {
+                    assert_eq!(
+                        *before, options,
+                        "the same choices lead elsewhere: the scenario depends on something else"
+                    );
+                }
                 let chosen = given.get(made.len()).copied().unwrap_or(0).min(options - 1);
                 made.push(Choice { chosen, options });
                 chosen
@@ -178,8 +190,13 @@ impl Simulation {
     ///
     /// As [`new`](Self::new).
     pub fn replay(choices: &[usize]) -> Self {
+        Self::with_choices(choices.to_vec(), Vec::new())
+    }
+
+    fn with_choices(given: Vec<usize>, options: Vec<usize>) -> Self {
         Self::with(Chooser::Given {
-            given: choices.to_vec(),
+            given,
+            options,
             made: Vec::new(),
         })
     }
@@ -210,11 +227,12 @@ impl Simulation {
     ///
     /// # Panics
     ///
-    /// With the scenario, after printing what replays the run.
+    /// With the scenario, after printing what replays the run. And if the same choices lead elsewhere
+    /// in another run: a scenario must depend on nothing else.
     pub fn explore(limit: u64, mut scenario: impl FnMut(&Self)) -> Exploration {
-        let mut given = Vec::new();
+        let (mut given, mut options) = (Vec::new(), Vec::new());
         for runs in 1..=limit {
-            let simulation = Self::replay(&given);
+            let simulation = Self::with_choices(given, options);
             scenario(&simulation);
             let mut made = simulation.inner.choices();
             drop(simulation);
@@ -231,6 +249,7 @@ impl Simulation {
             };
             last.chosen += 1;
             given = made.iter().map(|choice| choice.chosen).collect();
+            options = made.iter().map(|choice| choice.options).collect();
         }
         Exploration {
             runs: limit,

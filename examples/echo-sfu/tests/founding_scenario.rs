@@ -15,7 +15,7 @@ fn item_48_nothing_disagrees_once_nothing_is_under_way_in_any_interleaving() {
     for variant in Variant::ALL {
         let explored = Simulation::explore(OF_EACH, |simulation| {
             let rows = run(simulation, variant);
-            if let Some(wrong) = disagreement(&rows) {
+            if let Some(wrong) = disagreement(variant, &rows) {
                 panic!("{variant:?}: {wrong}");
             }
         });

@@ -297,7 +297,7 @@ fn item_46_closing_the_far_end_closes_the_near_one() {
         assert_eq!(1, producer.status().wait().unwrap().consumers);
         far.router.close().wait().unwrap();
         world.settle();
-        let closed = CloseReason::ProducerClosed;
+        let closed = CloseReason::FarEndClosed;
         let events = piped.consumer.events().drain();
         assert_eq!(vec![ConsumerEvent::Closed(closed)], events);
         assert_eq!(0, producer.status().wait().unwrap().consumers);
@@ -331,6 +331,27 @@ fn item_46_the_same_pipe_twice_is_one_also_when_both_ask_at_once() {
         );
         one.wait().unwrap();
         other.wait().unwrap();
+    });
+}
+
+#[test]
+fn item_46_a_pipe_that_is_closed_at_the_far_end_can_be_made_again() {
+    in_every_world(|world| {
+        let (near, far) = (place(world, "near"), place(world, "far"));
+        let producer = near.produce();
+        let piped = near.pipe(&producer, &far);
+        // The near end may or may not have heard of it when it is asked for another one.
+        drop(piped.producer.close());
+        let again = near.router.pipe(producer.id(), &far.router).wait();
+        if let Err(error) = again {
+            assert_eq!(gone_of(&piped.producer), error);
+        }
+        world.settle();
+        let again = near.pipe(&producer, &far);
+        producer.pause().wait().unwrap();
+        world.settle();
+        assert!(again.producer.status().wait().unwrap().paused);
+        assert!(piped.producer.status().wait().is_err());
     });
 }
 

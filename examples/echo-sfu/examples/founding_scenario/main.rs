@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         let explored = Simulation::explore(options.interleavings, |simulation| {
             if wrong.is_none() {
                 last = run(simulation, variant);
-                wrong = disagreement(&last);
+                wrong = disagreement(variant, &last);
                 ends.insert(format!("{last:?}"));
             }
         });

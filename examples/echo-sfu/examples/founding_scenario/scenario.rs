@@ -49,6 +49,21 @@ impl Variant {
     ];
 }
 
+impl Variant {
+    /// How many objects there are in the end, if nobody closes any.
+    fn complete(self) -> Option<usize> {
+        match self {
+            Self::Founding => Some(6),
+            Self::Independent => Some(5),
+            Self::Chain | Self::Star | Self::Twice => Some(7),
+            Self::ProducerCloses
+            | Self::TransportCloses
+            | Self::FarRouterCloses
+            | Self::NearRouterCloses => None,
+        }
+    }
+}
+
 /// One row of the table of states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -339,7 +354,12 @@ fn row_of_consumer(what: String, paused: Option<bool>, consumer: &mut Consumer) 
 }
 
 /// What is wrong with the states, if anything.
-pub(crate) fn disagreement(rows: &[Row]) -> Option<String> {
+pub(crate) fn disagreement(variant: Variant, rows: &[Row]) -> Option<String> {
+    if let Some(complete) = variant.complete()
+        && (rows.len() != complete || rows.iter().any(|row| row.closed.is_some()))
+    {
+        return Some(format!("something is missing or closed:\n{rows:#?}"));
+    }
     let (source, dependents) = rows.split_first()?;
     for row in dependents {
         let both = format!("{source:?}\n{row:?}");

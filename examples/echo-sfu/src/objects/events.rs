@@ -1,6 +1,7 @@
 //! What an object tells the application.
 
 use std::fmt;
+use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
@@ -12,6 +13,8 @@ pub enum CloseReason {
     Called,
     /// The producer that it depends on was closed: mediasoup's `producerclose`.
     ProducerClosed,
+    /// The producer that it fed in another router was closed, or its router was.
+    FarEndClosed,
     /// Its transport was closed: `transportclose`.
     TransportClosed,
     /// Its router was closed: `routerclose`.
@@ -27,6 +30,8 @@ pub struct Events<E> {
     receiver: Receiver<Item<E>>,
     /// What to say if the object's thread is gone without a word.
     worker_closed: Option<E>,
+    /// Tells the object that somebody may read them.
+    _read: Arc<()>,
 }
 
 impl<E: Clone> Events<E> {
@@ -66,7 +71,7 @@ impl<E> fmt::Debug for Events<E> {
 
 /// Where an object puts its events: for everyone who has a handle to it.
 #[derive(Debug)]
-pub(super) struct EventSink<E>(Vec<Sender<Item<E>>>);
+pub(super) struct EventSink<E>(Vec<(Sender<Item<E>>, Weak<()>)>);
 
 impl<E: From<CloseReason> + Clone> EventSink<E> {
     /// A sink, and where its events are read.
@@ -84,10 +89,13 @@ impl<E: From<CloseReason> + Clone> EventSink<E> {
     /// Another place where the events from here on are read.
     pub(super) fn subscribe(&mut self) -> Events<E> {
         let (sender, receiver) = unbounded();
-        self.0.push(sender);
+        let read = Arc::new(());
+        self.0.retain(|(_, read)| read.strong_count() > 0);
+        self.0.push((sender, Arc::downgrade(&read)));
         Events {
             receiver,
             worker_closed: Some(CloseReason::WorkerClosed.into()),
+            _read: read,
         }
     }
 
@@ -102,7 +110,7 @@ impl<E: From<CloseReason> + Clone> EventSink<E> {
     }
 
     fn put(&mut self, event: E, is_last: bool) {
-        self.0.retain(|sender| {
+        self.0.retain(|(sender, _)| {
             let event = event.clone();
             sender.send(Item { event, is_last }).is_ok()
         });

@@ -6,9 +6,9 @@
 
 use rtc_thread::ThreadBound;
 
-use super::consumer::Consumer;
+use super::consumer::{Consumer, ConsumerEvent};
 use super::error::ObjectError;
-use super::events::{CloseReason, EventSink};
+use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId};
 use super::producer::{Producer, ProducerOptions};
 use super::replica::{Replica, Versioned};
@@ -95,7 +95,7 @@ impl Drop for PipedFrom {
         let id = self.router.id;
         let _ = self.router.worker.post(move |state| {
             if let Ok(router) = state.router(id) {
-                let _ = router.close_consumer(consumer, CloseReason::ProducerClosed);
+                let _ = router.close_consumer(consumer, CloseReason::FarEndClosed);
             }
         });
     }
@@ -118,12 +118,23 @@ impl Router {
     }
 }
 
+/// The near end of a pipe.
+pub(super) struct NearEnd {
+    pub(super) consumer: ConsumerId,
+    /// The producer at the far end.
+    pub(super) feeds: ProducerId,
+    pub(super) is_new: bool,
+    pub(super) paused: Versioned<bool>,
+    pub(super) events: Events<ConsumerEvent>,
+}
+
 /// What goes from the near end to the far end.
 struct Order {
     to: RouterAddress,
     from: RouterId,
     producer: ProducerId,
     source: PipedFrom,
+    is_new: bool,
     paused: Versioned<bool>,
     /// The near end of it, for whoever asked.
     consumer: Consumer,
@@ -146,26 +157,28 @@ impl WorkerState {
             Ok(router) => router,
             Err(error) => return Err((reply, error)),
         };
-        let (consumer, piped, paused, events) = match router.pipe_consumer(producer, &to) {
-            Ok(made) => made,
+        let end = match router.pipe_consumer(producer, &to) {
+            Ok(end) => end,
             Err(error) => return Err((reply, error)),
         };
         let order = Order {
             from: from.id,
-            producer: piped,
+            producer: end.feeds,
             consumer: Consumer::new(
-                consumer,
+                end.consumer,
                 producer,
                 from.id,
                 from.worker.clone(),
-                paused.state,
-                events,
+                end.paused.state,
+                end.events,
             ),
             source: PipedFrom {
                 router: from,
-                consumer: Some(consumer),
+                // One that exists has one of these already.
+                consumer: end.is_new.then_some(end.consumer),
             },
-            paused,
+            is_new: end.is_new,
+            paused: end.paused,
             to: to.clone(),
         };
         // If it is refused, the order is dropped, and closes the consumer; the reply settles.
@@ -175,23 +188,20 @@ impl WorkerState {
         Ok(())
     }
 
-    fn complete_pipe(&mut self, mut order: Order) -> Result<Piped, ObjectError> {
+    fn complete_pipe(&mut self, order: Order) -> Result<Piped, ObjectError> {
         let router = self.router(order.to.id)?;
         let options = ProducerOptions::new();
-        let known = router.subscribe_to_producer(order.producer);
-        let events = match known {
-            Some(events) => {
-                // The pipe exists, and has one of these.
-                order.source.consumer = None;
-                events
-            }
-            None => {
-                let (sink, events) = EventSink::new();
-                let transport = router.pipe_transport(order.from);
-                let source = (order.source, Replica::of(order.paused));
-                router.add_producer(order.producer, transport, options, Some(source), sink)?;
-                events
-            }
+        let events = if order.is_new {
+            let (sink, events) = EventSink::new();
+            let transport = router.pipe_transport(order.from)?;
+            let source = (order.source, Replica::of(order.paused));
+            router.add_producer(order.producer, transport, options, Some(source), sink)?;
+            events
+        } else {
+            // It may have been closed here, of which the near end has not heard yet.
+            router
+                .subscribe_to_producer(order.producer)
+                .ok_or(ObjectError::ProducerClosed(order.producer))?
         };
         let (id, worker) = (order.to.id, order.to.worker);
         Ok(Piped {

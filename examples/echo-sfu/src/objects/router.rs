@@ -8,15 +8,15 @@ use super::consumer::{ConsumerEvent, ConsumerOptions, ConsumerState, ConsumerSta
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
-use super::pipe::{PipedFrom, PipedTo, RouterAddress};
+use super::pipe::{NearEnd, PipedFrom, PipedTo, RouterAddress};
 use super::producer::{ProducerEvent, ProducerOptions, ProducerState, ProducerStatus};
 use super::replica::{Replica, Versioned};
 use super::transport::{DirectTransport, TransportEvent, TransportState};
 use super::worker::{WorkerState, enqueue};
 use crate::Operation;
 
-/// How many producers, and how many consumers, a router may have.
-const MAX_MEMBERS: usize = 10_000;
+/// How many transports, producers and consumers a router may have, of each; and routers a worker.
+pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// What a router tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,10 +67,10 @@ impl Router {
     pub fn create_direct_transport(&self) -> Operation<DirectTransport, ObjectError> {
         let (router, worker) = (self.id, self.worker.clone());
         enqueue(&self.worker, move |state, reply| {
-            let created = state.router(router).map(|state| {
+            let created = state.router(router).and_then(|state| {
                 let (sink, events) = EventSink::new();
-                let id = state.add_transport(sink, None);
-                DirectTransport::new(id, router, worker, events)
+                let id = state.add_transport(sink, None)?;
+                Ok(DirectTransport::new(id, router, worker, events))
             });
             reply.send(created);
         })
@@ -132,21 +132,24 @@ impl RouterState {
         &mut self,
         events: EventSink<TransportEvent>,
         pipe_to: Option<RouterId>,
-    ) -> TransportId {
+    ) -> Result<TransportId, ObjectError> {
+        if self.transports.len() >= MAX_MEMBERS {
+            return Err(ObjectError::TooMany(MAX_MEMBERS));
+        }
         let id = TransportId::next();
         self.transports
             .insert(id, TransportState { events, pipe_to });
-        id
+        Ok(id)
     }
 
     /// The transport of the pipe to another router, the same whoever needs it first.
-    pub(super) fn pipe_transport(&mut self, to: RouterId) -> TransportId {
+    pub(super) fn pipe_transport(&mut self, to: RouterId) -> Result<TransportId, ObjectError> {
         let known = self
             .transports
             .iter()
             .find(|(_, transport)| transport.pipe_to == Some(to));
         match known {
-            Some((id, _)) => *id,
+            Some((id, _)) => Ok(*id),
             None => self.add_transport(EventSink::unheard(), Some(to)),
         }
     }
@@ -269,7 +272,18 @@ impl RouterState {
             self.close_consumer(consumer, CloseReason::ProducerClosed)?;
         }
         producer.events.close(reason);
+        self.forget_idle_pipe(producer.transport);
         Ok(())
+    }
+
+    /// The transport of a pipe is there as long as something goes through it.
+    fn forget_idle_pipe(&mut self, id: TransportId) {
+        let is_pipe = |transport: &TransportState| transport.pipe_to.is_some();
+        let is_used = self.consumers.values().any(|own| own.transport == id)
+            || self.producers.values().any(|own| own.transport == id);
+        if self.transports.get(&id).is_some_and(is_pipe) && !is_used {
+            self.transports.remove(&id);
+        }
     }
 
     pub(super) fn producer_status(
@@ -321,42 +335,41 @@ impl RouterState {
         Ok((id, paused))
     }
 
-    /// The consumer that feeds a producer of another router: which it is, which producer it feeds,
-    /// and what that begins with.
+    /// The consumer that feeds a producer of another router, the same if there is one.
     pub(super) fn pipe_consumer(
         &mut self,
         producer: ProducerId,
         to: &RouterAddress,
-    ) -> Result<
-        (
-            ConsumerId,
-            ProducerId,
-            Versioned<bool>,
-            Events<ConsumerEvent>,
-        ),
-        ObjectError,
-    > {
+    ) -> Result<NearEnd, ObjectError> {
         let paused = self.producer(producer)?.paused.current();
         for (id, consumer) in &mut self.consumers {
             if consumer.producer == producer
                 && let Some(piped_to) = &consumer.piped_to
                 && piped_to.leads_to(to.id)
             {
-                return Ok((
-                    *id,
-                    piped_to.producer(),
+                return Ok(NearEnd {
+                    consumer: *id,
+                    feeds: piped_to.producer(),
+                    is_new: false,
                     paused,
-                    consumer.events.subscribe(),
-                ));
+                    events: consumer.events.subscribe(),
+                });
             }
         }
-        let transport = self.pipe_transport(to.id);
-        let piped = ProducerId::next();
+        let transport = self.pipe_transport(to.id)?;
+        let feeds = ProducerId::next();
         let (sink, events) = EventSink::new();
         let options = ConsumerOptions::new();
-        let piped_to = PipedTo::new(to.clone(), piped);
-        let (id, paused) = self.add_consumer(transport, producer, options, Some(piped_to), sink)?;
-        Ok((id, piped, paused, events))
+        let piped_to = PipedTo::new(to.clone(), feeds);
+        let (consumer, paused) =
+            self.add_consumer(transport, producer, options, Some(piped_to), sink)?;
+        Ok(NearEnd {
+            consumer,
+            feeds,
+            is_new: true,
+            paused,
+            events,
+        })
     }
 
     fn consumer(&mut self, id: ConsumerId) -> Result<&mut ConsumerState, ObjectError> {
@@ -384,6 +397,7 @@ impl RouterState {
             .remove(&id)
             .ok_or(ObjectError::ConsumerClosed(id))?;
         consumer.events.close(reason);
+        self.forget_idle_pipe(consumer.transport);
         Ok(())
     }
 

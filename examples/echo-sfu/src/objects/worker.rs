@@ -7,7 +7,7 @@ use rtc_thread::{PostError, ThreadBound, ThreadHandle};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink};
 use super::id::RouterId;
-use super::router::{Router, RouterState};
+use super::router::{MAX_MEMBERS, Router, RouterState};
 use crate::Operation;
 use crate::operation::ReplyTo;
 
@@ -70,6 +70,9 @@ impl WorkerState {
     fn create_router(&mut self, worker: ThreadBound<Self>) -> Result<Router, ObjectError> {
         if self.is_closed {
             return Err(ObjectError::WorkerClosed);
+        }
+        if self.routers.len() >= MAX_MEMBERS {
+            return Err(ObjectError::TooMany(MAX_MEMBERS));
         }
         let id = RouterId::next();
         let (sink, events) = EventSink::new();
