@@ -12,15 +12,19 @@ mod measures;
 mod peers;
 mod pin;
 mod report;
+mod sfu;
 mod sockets;
 mod syscalls;
 mod targets;
+mod udp_option;
 
 use std::path::Path;
 
 pub use allocations::CountingAllocator;
+pub use sfu::{Load as SfuLoad, Protocol as SfuProtocol};
 
 use crate::dispatch::Dispatch;
+use crate::sfu::Sfu;
 use crate::sockets::Sockets;
 
 /// What can be compared.
@@ -30,6 +34,8 @@ pub enum Comparison {
     Dispatch,
     /// UDP sockets.
     Sockets,
+    /// SFUs.
+    Sfu,
 }
 
 /// Compares everything, or what has `only` in its title, prints it, and writes it to a file if there
@@ -47,6 +53,7 @@ pub fn compare(
     match comparison {
         Comparison::Dispatch => compare::compare::<Dispatch>(quick, only, json),
         Comparison::Sockets => compare::compare::<Sockets>(quick, only, json),
+        Comparison::Sfu => compare::compare::<Sfu>(quick, only, json),
     }
 }
 
@@ -59,5 +66,15 @@ pub fn probe(comparison: Comparison, system: &str, bursts: Option<u32>) -> Resul
     match comparison {
         Comparison::Dispatch => compare::probe::<Dispatch>(system, bursts),
         Comparison::Sockets => compare::probe::<Sockets>(system, bursts),
+        Comparison::Sfu => compare::probe::<Sfu>(system, bursts),
     }
+}
+
+/// The clients of an SFU, in a process of their own: prints what they have measured.
+///
+/// # Errors
+///
+/// The SFU does not serve them.
+pub fn sfu_load(load: &SfuLoad) -> Result<(), String> {
+    sfu::load(load)
 }

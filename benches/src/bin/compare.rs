@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use benches::{Comparison, CountingAllocator, compare, probe};
+use benches::{Comparison, CountingAllocator, SfuLoad, compare, probe, sfu_load};
 use clap::{Args, Parser, Subcommand};
 
 #[global_allocator]
@@ -22,6 +22,8 @@ enum Command {
     Dispatch(Run),
     /// UDP: forwarding, and answers of an idle loop.
     Sockets(Run),
+    /// SFUs: echo-sfu, which has to be built, and Janus, if it is installed.
+    Sfu(Run),
     /// What the comparison runs under strace and valgrind.
     #[command(hide = true)]
     Probe {
@@ -31,6 +33,9 @@ enum Command {
         #[arg(long)]
         bursts: Option<u32>,
     },
+    /// The clients that the comparison of SFUs starts.
+    #[command(hide = true)]
+    SfuLoad(SfuLoad),
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +66,9 @@ fn main() -> ExitCode {
     let outcome = match Options::parse().command {
         Command::Dispatch(run) => run.run(Comparison::Dispatch),
         Command::Sockets(run) => run.run(Comparison::Sockets),
+        Command::Sfu(run) => run.run(Comparison::Sfu),
         Command::Probe { of, system, bursts } => probe(of, &system, bursts),
+        Command::SfuLoad(load) => sfu_load(&load),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::udp_option::segment;
+use crate::udp_option::segment;
 
 /// Packets that are sent at once: a frame of video.
 pub(crate) const BURST: usize = 8;

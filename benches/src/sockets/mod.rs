@@ -3,7 +3,6 @@
 mod forwarders;
 mod load;
 mod targets;
-mod udp_option;
 mod workloads;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 
 use super::{BUFFER_BYTES, Calls};
-use crate::sockets::udp_option::coalesce;
+use crate::udp_option::coalesce;
 
 /// Datagrams, or trains of coalesced ones, that are received with one call.
 const SLOTS: usize = 32;
