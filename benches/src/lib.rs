@@ -1,4 +1,4 @@
-//! Benchmarks of `rtc-thread` and `socket-server`.
+//! Benchmarks of `rtc-thread` and `socket-server`, and of the SFU on them.
 //!
 //! Those for everyday work are in `benches/`: `cargo bench -p benches`. The comparison with other
 //! systems is the program `compare`, of which this library is the inside.

@@ -1,4 +1,4 @@
-//! Compares rtc-thread and socket-server with their peers, all in one run.
+//! Compares rtc-thread, socket-server and echo-sfu with their peers, all in one run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// Compares rtc-thread and socket-server with their peers, all in one run.
+/// Compares rtc-thread, socket-server and echo-sfu with their peers, all in one run.
 #[derive(Debug, Parser)]
 struct Options {
     #[command(subcommand)]
@@ -40,7 +40,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// A minute or less instead of several: fewer samples and rounds.
+    /// Two minutes or less instead of many: fewer samples, rounds and cases.
     #[arg(long)]
     quick: bool,
     /// Only the workloads with this in their title; targets of others are not measured.

@@ -134,8 +134,8 @@ impl Suite for Sfu {
 
     fn limits(quick: bool) -> Limits {
         Limits {
-            settle: Duration::from_millis(if quick { 300 } else { 1_000 }),
-            measure: Duration::from_millis(if quick { 1_500 } else { 4_000 }),
+            settle: Duration::from_millis(if quick { 300 } else { 500 }),
+            measure: Duration::from_millis(if quick { 1_500 } else { 3_000 }),
         }
     }
 

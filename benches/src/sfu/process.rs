@@ -1,6 +1,7 @@
 //! Another process: what it costs, and its end.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +15,12 @@ pub(crate) struct Pinned(pub(crate) Child);
 impl Pinned {
     /// The calling thread is on the first core afterwards.
     pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
+        // The scheduler shares each core among sessions, by where their threads have work to do. In one
+        // with a server of a hundred threads on the other core, the clients would hardly get theirs
+        // when somebody else wants it too.
+        let new_session = || rustix::process::setsid().map(drop).map_err(io::Error::from);
+        // SAFETY: it makes one system call, which is allowed between fork and exec.
+        unsafe { command.pre_exec(new_session) };
         // A child is where its parent was.
         pin::to(1);
         let child = command.stdin(Stdio::null()).spawn();
