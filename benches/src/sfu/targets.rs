@@ -28,7 +28,8 @@ pub(super) fn all(tables: &[Table<Sfu>]) -> Vec<Target> {
         }
         figures.at_most((*case, OURS, LOST), 0.0, what);
         if let Some((_, theirs)) = MEDIASOUP.iter().find(|(of, _)| of == case) {
-            figures.at_most((*case, OURS, CPU), *theirs, what);
+            let what = format!("{what}, mediasoup elsewhere");
+            figures.at_most((*case, OURS, CPU), *theirs, &what);
         }
     }
     figures.targets
