@@ -65,7 +65,7 @@ pub(crate) trait TcpServer {
 }
 
 /// What a server does for one connection. Of news it gives notice to the socket's
-/// [`Registered::note`].
+/// [`Registered::note`](crate::registry::Registered::note).
 pub(crate) trait TcpIo {
     /// Asked when there is news: whether the connection exists now.
     fn finish_connect(&self) -> io::Result<bool>;

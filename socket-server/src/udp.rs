@@ -230,12 +230,13 @@ impl UdpSocket {
     /// As [`recv`](Self::recv), of what the system has.
     fn receive(&self, batch: &mut RecvBatch) -> io::Result<usize> {
         let core = &self.core;
+        let io = core.io()?;
         // The call before has emptied the socket. What came meanwhile has been announced, and the
         // handler is called for it.
         if core.dispatching.get() && !core.readable.get() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        match core.io()?.recv(batch) {
+        match io.recv(batch) {
             Ok(received) => core.readable.set(!received.is_drained),
             Err(error) => {
                 if error.kind() == io::ErrorKind::WouldBlock {

@@ -11,7 +11,7 @@ use crate::tcp_options::KeepAlive;
 ///
 /// libwebrtc: `Socket::GetOption` and `SetOption`.
 impl TcpSocket {
-    /// See [`TcpOptions::nodelay`].
+    /// See [`TcpOptions::nodelay`](crate::TcpOptions::nodelay).
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl TcpSocket {
         Ok(self.option(TcpOption::NoDelay, kept)? != 0)
     }
 
-    /// See [`TcpOptions::nodelay`].
+    /// See [`TcpOptions::nodelay`](crate::TcpOptions::nodelay).
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl TcpSocket {
         Ok(bytes as usize)
     }
 
-    /// See [`TcpOptions::recv_buffer_bytes`].
+    /// See [`TcpOptions::recv_buffer_bytes`](crate::TcpOptions::recv_buffer_bytes).
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl TcpSocket {
         Ok(bytes as usize)
     }
 
-    /// See [`TcpOptions::send_buffer_bytes`].
+    /// See [`TcpOptions::send_buffer_bytes`](crate::TcpOptions::send_buffer_bytes).
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl TcpSocket {
         self.set_option(TcpOption::SendBuffer, bytes as u64)
     }
 
-    /// See [`TcpOptions::dscp`].
+    /// See [`TcpOptions::dscp`](crate::TcpOptions::dscp).
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl TcpSocket {
         Ok(Dscp::new(bits as u8).unwrap_or_default())
     }
 
-    /// See [`TcpOptions::dscp`].
+    /// See [`TcpOptions::dscp`](crate::TcpOptions::dscp).
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl TcpSocket {
         self.set_option(TcpOption::Dscp, dscp.bits().into())
     }
 
-    /// See [`TcpOptions::keep_alive`].
+    /// See [`TcpOptions::keep_alive`](crate::TcpOptions::keep_alive).
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl TcpSocket {
         }))
     }
 
-    /// See [`TcpOptions::keep_alive`].
+    /// See [`TcpOptions::keep_alive`](crate::TcpOptions::keep_alive).
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl TcpSocket {
         Ok(())
     }
 
-    /// See [`TcpOptions::user_timeout`].
+    /// See [`TcpOptions::user_timeout`](crate::TcpOptions::user_timeout).
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl TcpSocket {
         Ok((millis > 0).then(|| Duration::from_millis(millis)))
     }
 
-    /// See [`TcpOptions::user_timeout`].
+    /// See [`TcpOptions::user_timeout`](crate::TcpOptions::user_timeout).
     ///
     /// # Errors
     ///
