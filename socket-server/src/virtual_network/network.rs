@@ -236,6 +236,9 @@ impl VirtualNetwork {
 
     /// Tells a function of everything that happens to a packet, instead of the one before it.
     ///
+    /// The network owns it; one that owns a socket of the network in turn keeps both alive, until there
+    /// is another one.
+    ///
     /// Two runs that are the same give the same events.
     pub fn observe(&self, observer: impl FnMut(&NetworkEvent) + 'static) {
         self.core.state.borrow_mut().is_observed = true;
