@@ -22,13 +22,9 @@ use crate::signal::{Signal, SignalHandler};
 use crate::tcp::TcpSocket;
 use crate::tcp_options::TcpOptions;
 use crate::udp::{Received, UdpHandler, UdpIo, UdpOption, UdpSocket};
-use crate::udp_options::UdpOptions;
+use crate::udp_options::{DATAGRAM_OVERHEAD_BYTES, DEFAULT_BUFFER_BYTES, UdpOptions};
 use crate::wake::WakeHandle;
 
-/// How many bytes may wait to be read in a socket behind the NAT, unless it asks for others.
-const DEFAULT_BUFFER_BYTES: usize = 212_992;
-/// What a datagram takes of that besides its data.
-const OVERHEAD_BYTES: usize = 256;
 /// How many outside ports a NAT keeps.
 const MAX_MAPPINGS: usize = 1024;
 /// After how long without anything going out a mapping is forgotten.
@@ -284,7 +280,6 @@ impl Nat {
                 drop(table);
                 if let Some(to) = to {
                     let arrival = Arrival {
-                        len: datagram.data.len(),
                         source,
                         local_ip: Some(self.inside_ip),
                         tos: datagram.dscp.bits() << 2 | Ecn::bits(datagram.ecn),
@@ -309,7 +304,7 @@ impl Nat {
     fn deliver(&self, to: SocketAddr, waiter: Waiter) {
         let inside = self.inside.borrow().get(&to).and_then(Weak::upgrade);
         let Some(inside) = inside else { return };
-        let bytes = inside.waiting_bytes.get() + waiter.data.len() + OVERHEAD_BYTES;
+        let bytes = inside.waiting_bytes.get() + waiter.data.len() + DATAGRAM_OVERHEAD_BYTES;
         let is_first = inside.waiting.borrow().is_empty();
         if bytes > inside.recv_buffer_bytes.get() && !is_first {
             inside.dropped.set(inside.dropped.get() + 1);
@@ -377,24 +372,13 @@ impl UdpIo for InsideUdp {
         let inside = &self.inside;
         let mut latest = inside.latest.borrow_mut();
         latest.clear();
-        let asked = batch.prepare();
-        let mut filled = 0;
-        for (buffer, arrival) in batch.buffers().take(asked) {
-            let Some(next) = waiting.pop_front() else {
-                break;
-            };
-            let bytes = next.data.len() + OVERHEAD_BYTES;
+        batch.fill(|| {
+            let next = waiting.pop_front()?;
+            let bytes = next.data.len() + DATAGRAM_OVERHEAD_BYTES;
             inside.waiting_bytes.set(inside.waiting_bytes.get() - bytes);
-            let len = next.data.len().min(buffer.len());
-            buffer[..len].copy_from_slice(&next.data[..len]);
-            *arrival = Arrival {
-                len,
-                ..next.arrival
-            };
             latest.extend(next.arrival.received_at.zip(next.arrived_at));
-            filled += 1;
-        }
-        batch.set_filled(filled, asked);
+            Some((next.data, next.arrival))
+        });
         Ok(Received {
             is_drained: waiting.is_empty(),
         })
@@ -410,7 +394,6 @@ impl UdpIo for InsideUdp {
             let dscp = transmit.envelope.dscp.unwrap_or_default();
             for data in transmit.datagrams() {
                 let arrival = Arrival {
-                    len: data.len(),
                     source: from,
                     local_ip: Some(to.ip()),
                     tos: dscp.bits() << 2 | Ecn::bits(transmit.envelope.ecn),

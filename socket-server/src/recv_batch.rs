@@ -205,6 +205,23 @@ impl RecvBatch {
         self.slots[..self.filled].iter().map(|slot| &slot.arrival)
     }
 
+    /// Fills the batch with datagrams that are in memory, as many as it is prepared for.
+    pub(crate) fn fill<D: AsRef<[u8]>>(&mut self, mut next: impl FnMut() -> Option<(D, Arrival)>) {
+        let asked = self.prepare();
+        let mut filled = 0;
+        for (buffer, slot) in self.buffers().take(asked) {
+            let Some((data, arrival)) = next() else {
+                break;
+            };
+            let data = data.as_ref();
+            let len = data.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&data[..len]);
+            *slot = Arrival { len, ..arrival };
+            filled += 1;
+        }
+        self.set_filled(filled, asked);
+    }
+
     /// Copies what a batch for [single](Self::single) datagrams holds behind the first so many of
     /// those that arrived as one. Returns how many that are.
     pub(crate) fn take_rest(&mut self, single: &Self, skipped: usize) -> usize {
@@ -212,15 +229,8 @@ impl RecvBatch {
             return 0;
         };
         let run = &single.slots[0].buffer[..arrival.len][skipped * arrival.stride..];
-        let asked = self.prepare();
-        if let Some((buffer, own)) = self.buffers().take(asked).next() {
-            buffer[..run.len()].copy_from_slice(run);
-            *own = Arrival {
-                len: run.len(),
-                ..*arrival
-            };
-        }
-        self.set_filled(asked.min(1), asked);
+        let mut rest = Some((run, *arrival));
+        self.fill(|| rest.take());
         self.len()
     }
 
@@ -329,19 +339,11 @@ impl fmt::Debug for RecvBatch {
 mod tests {
     use super::*;
 
-    /// Writes datagrams as a server does; returns how many it could.
+    /// Fills a batch; returns with how many.
     fn fill(batch: &mut RecvBatch, datagrams: &[&[u8]]) -> usize {
-        let asked = batch.prepare();
-        let filled = datagrams.len().min(asked);
-        for ((buffer, arrival), data) in batch.buffers().zip(&datagrams[..filled]) {
-            buffer[..data.len()].copy_from_slice(data);
-            *arrival = Arrival {
-                len: data.len(),
-                ..Arrival::default()
-            };
-        }
-        batch.set_filled(filled, asked);
-        filled
+        let mut datagrams = datagrams.iter();
+        batch.fill(|| datagrams.next().map(|data| (data, Arrival::default())));
+        batch.filled
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub(crate) trait Registered {
 
     /// Calls the handler for what can be done. [Queued](Registry::push_ready) before.
     fn dispatch(self: Rc<Self>);
+
+    /// Queues up again if there is more to do. Called after each [`dispatch`](Self::dispatch), when
+    /// the handler is back, also if it panicked: no news will come of what it has left.
+    fn queue_if_ready(&self) {}
 }
 
 /// What can be done with a socket now, as far as a server has found out.
@@ -141,8 +145,18 @@ pub(crate) fn dispatch_round(registry: &RefCell<Registry>, limit: usize) {
             key.and_then(|key| registry.get(key))
         };
         if let Some(next) = next {
-            next.dispatch();
+            let requeue = Requeue(next);
+            requeue.0.clone().dispatch();
         }
+    }
+}
+
+/// Queues up again what has been dispatched.
+struct Requeue(Rc<dyn Registered>);
+
+impl Drop for Requeue {
+    fn drop(&mut self) {
+        self.0.queue_if_ready();
     }
 }
 

@@ -159,12 +159,6 @@ impl ListenCore {
         self.readable.set(false);
         self.handler.change(None);
     }
-
-    fn queue_if_ready(&self) {
-        if self.readable.get() && self.handler.is_set() && !self.queued.replace(true) {
-            self.registry.borrow_mut().push_ready(self.key);
-        }
-    }
 }
 
 impl Registered for ListenCore {
@@ -175,10 +169,14 @@ impl Registered for ListenCore {
         self.queue_if_ready();
     }
 
+    fn queue_if_ready(&self) {
+        if self.readable.get() && self.handler.is_set() && !self.queued.replace(true) {
+            self.registry.borrow_mut().push_ready(self.key);
+        }
+    }
+
     fn dispatch(self: Rc<Self>) {
         self.queued.set(false);
-        // After the handler is back, also if it panics.
-        let _requeue = Requeue(&self);
         let Some(mut handler) = self.handler.take() else {
             return;
         };
@@ -189,14 +187,6 @@ impl Registered for ListenCore {
         if self.readable.get() {
             handler.call(|handler| handler.on_incoming(&listener));
         }
-    }
-}
-
-struct Requeue<'a>(&'a ListenCore);
-
-impl Drop for Requeue<'_> {
-    fn drop(&mut self) {
-        self.0.queue_if_ready();
     }
 }
 

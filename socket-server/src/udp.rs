@@ -532,14 +532,6 @@ impl UdpCore {
         self.handler.change(None);
     }
 
-    fn queue_if_ready(&self) {
-        let is_ready = self.readable.get() || self.writable.get();
-        // Without a handler there is nobody to call; setting one comes back here.
-        if is_ready && self.handler.is_set() && !self.queued.replace(true) {
-            self.registry.borrow_mut().push_ready(self.key);
-        }
-    }
-
     /// Asks to be told when there is room. Only then: told of room all the time, the poll would end
     /// with every datagram that leaves.
     fn watch_writable(&self) -> io::Result<()> {
@@ -569,10 +561,16 @@ impl Registered for UdpCore {
         self.queue_if_ready();
     }
 
+    fn queue_if_ready(&self) {
+        let is_ready = self.readable.get() || self.writable.get();
+        // Without a handler there is nobody to call; setting one comes back here.
+        if is_ready && self.handler.is_set() && !self.queued.replace(true) {
+            self.registry.borrow_mut().push_ready(self.key);
+        }
+    }
+
     fn dispatch(self: Rc<Self>) {
         self.queued.set(false);
-        // After the handler is back, also if it panics.
-        let _requeue = Requeue(&self);
         let Some(mut handler) = self.handler.take() else {
             return;
         };
@@ -588,14 +586,6 @@ impl Registered for UdpCore {
         if self.readable.get() {
             handler.call(|handler| handler.on_readable(&socket));
         }
-    }
-}
-
-struct Requeue<'a>(&'a UdpCore);
-
-impl Drop for Requeue<'_> {
-    fn drop(&mut self) {
-        self.0.queue_if_ready();
     }
 }
 

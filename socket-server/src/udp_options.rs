@@ -2,6 +2,12 @@
 
 use std::net::SocketAddr;
 
+/// The buffers of a socket that asks for nothing, where it is not the operating system's: what Linux
+/// gives.
+pub(crate) const DEFAULT_BUFFER_BYTES: usize = 212_992;
+/// What a datagram takes of a buffer there, besides its data.
+pub(crate) const DATAGRAM_OVERHEAD_BYTES: usize = 256;
+
 /// Options of a new UDP socket.
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]

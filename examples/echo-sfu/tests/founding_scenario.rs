@@ -1,4 +1,4 @@
-//! The founding scenario and its variants, in every order: conformance items 48 and 49.
+//! The founding scenario, in every order, and its variants, in many: conformance items 48 and 49.
 
 #[path = "../examples/founding_scenario/scenario.rs"]
 mod scenario;

@@ -350,17 +350,6 @@ impl TcpCore {
             || self.is_over()
     }
 
-    fn queue_if_ready(&self) {
-        // Without a handler there is nobody to call; setting one comes back here.
-        if self.has_news()
-            && self.handler.is_set()
-            && let Some(key) = self.key.get()
-            && !self.queued.replace(true)
-        {
-            self.registry.borrow_mut().push_ready(key);
-        }
-    }
-
     /// The kernel, or the network, says what became of the attempt. True if there is a connection.
     fn finish_connecting(&self) -> bool {
         self.writable.set(false);
@@ -411,10 +400,19 @@ impl Registered for TcpCore {
         self.queue_if_ready();
     }
 
+    fn queue_if_ready(&self) {
+        // Without a handler there is nobody to call; setting one comes back here.
+        if self.has_news()
+            && self.handler.is_set()
+            && let Some(key) = self.key.get()
+            && !self.queued.replace(true)
+        {
+            self.registry.borrow_mut().push_ready(key);
+        }
+    }
+
     fn dispatch(self: Rc<Self>) {
         self.queued.set(false);
-        // After the handler is back, also if it panics.
-        let _requeue = Requeue(&self);
         let Some(mut handler) = self.handler.take() else {
             return;
         };
@@ -460,13 +458,5 @@ impl Registered for TcpCore {
                 handler.call(|handler| handler.on_closed(&socket, error));
             }
         }
-    }
-}
-
-struct Requeue<'a>(&'a TcpCore);
-
-impl Drop for Requeue<'_> {
-    fn drop(&mut self) {
-        self.0.queue_if_ready();
     }
 }

@@ -149,33 +149,39 @@ impl Host {
     /// Finds the port that a socket gets. Who is bound there already is asked through `bound`.
     fn choose_port(
         &mut self,
-        binding: Binding,
+        mut binding: Binding,
         mut bound: impl FnMut(&mut Self, u16) -> Vec<Binding>,
     ) -> io::Result<SocketAddr> {
-        let mut clashes = |host: &mut Self, port| {
+        let mut clashes = |host: &mut Self, binding: Binding, port| {
             let others = bound(host, port);
             others.iter().any(|other| binding.clashes_with(other))
         };
         let mut address = binding.address;
         if address.port() != 0 {
-            if clashes(self, address.port()) {
+            if clashes(self, binding, address.port()) {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             return Ok(address);
         }
+        // Nobody wants to share a port that was not asked for.
+        binding.share_port = false;
         for _ in EPHEMERAL {
-            let port = match self.last_port {
-                Some(last) if last < *EPHEMERAL.end() => last + 1,
-                _ => *EPHEMERAL.start(),
-            };
-            self.last_port = Some(port);
-            // Nobody wants to share a port that was not asked for.
-            if bound_nowhere(self, port, &mut clashes) {
+            let port = self.next_ephemeral_port();
+            if !clashes(self, binding, port) {
                 address.set_port(port);
                 return Ok(address);
             }
         }
         Err(io::ErrorKind::AddrInUse.into())
+    }
+
+    fn next_ephemeral_port(&mut self) -> u16 {
+        let port = match self.last_port {
+            Some(last) if last < *EPHEMERAL.end() => last + 1,
+            _ => *EPHEMERAL.start(),
+        };
+        self.last_port = Some(port);
+        port
     }
 
     pub(super) fn bind_udp(&mut self, binding: Binding) -> io::Result<SocketAddr> {
@@ -195,11 +201,7 @@ impl Host {
     /// A port for a connection that is made from here.
     pub(super) fn tcp_port_to(&mut self, ip: IpAddr, remote: SocketAddr) -> Option<u16> {
         for _ in EPHEMERAL {
-            let port = match self.last_port {
-                Some(last) if last < *EPHEMERAL.end() => last + 1,
-                _ => *EPHEMERAL.start(),
-            };
-            self.last_port = Some(port);
+            let port = self.next_ephemeral_port();
             let local = SocketAddr::new(ip, port);
             if !self.streams.contains_key(&(local, remote))
                 && at_port(&mut self.listeners, port).is_empty()
@@ -255,14 +257,6 @@ impl Host {
         let socket = find(&mut self.udp, source, destination).ok_or(LossReason::NoSocket)?;
         socket.deliver(now, source, destination.ip(), tos, data)
     }
-}
-
-fn bound_nowhere(
-    host: &mut Host,
-    port: u16,
-    clashes: &mut impl FnMut(&mut Host, u16) -> bool,
-) -> bool {
-    !clashes(host, port)
 }
 
 impl State {

@@ -17,12 +17,8 @@ use crate::envelope::Transmit;
 use crate::recv_batch::{Arrival, RecvBatch};
 use crate::registry::{Key, News, SharedRegistry};
 use crate::udp::{Received, UdpIo, UdpOption};
-use crate::udp_options::UdpOptions;
+use crate::udp_options::{DATAGRAM_OVERHEAD_BYTES, DEFAULT_BUFFER_BYTES, UdpOptions};
 
-/// What Linux gives a socket that asks for nothing.
-const DEFAULT_BUFFER_BYTES: usize = 212_992;
-/// What a datagram takes of a buffer besides its data.
-const OVERHEAD_BYTES: usize = 256;
 /// The least that Linux makes of a buffer, whatever it is asked for.
 const MIN_RECV_BUFFER_BYTES: usize = 2304;
 const MIN_SEND_BUFFER_BYTES: usize = 4608;
@@ -94,7 +90,7 @@ impl UdpEndpoint {
             self.dropped.set(self.dropped.get() + 1);
             return Err(LossReason::SocketFull);
         }
-        let bytes = data.len() + OVERHEAD_BYTES;
+        let bytes = data.len() + DATAGRAM_OVERHEAD_BYTES;
         self.arrived_bytes.set(waiting + bytes);
         self.arrived.borrow_mut().push_back(Arrived {
             at: now,
@@ -281,28 +277,20 @@ impl UdpIo for VirtualUdp {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let start = self.core.now() - self.core.time.elapsed();
-        let asked = batch.prepare();
-        let mut filled = 0;
-        for (buffer, arrival) in batch.buffers().take(asked) {
-            let Some(next) = arrived.pop_front() else {
-                break;
-            };
-            let len = next.data.len().min(buffer.len());
-            buffer[..len].copy_from_slice(&next.data[..len]);
-            *arrival = Arrival {
-                len,
+        batch.fill(|| {
+            let next = arrived.pop_front()?;
+            let bytes = next.data.len() + DATAGRAM_OVERHEAD_BYTES;
+            let arrived_bytes = &self.endpoint.arrived_bytes;
+            arrived_bytes.set(arrived_bytes.get() - bytes);
+            let arrival = Arrival {
                 source: next.source,
                 local_ip: Some(next.local_ip),
                 tos: next.tos,
                 received_at: Some(wall_clock(next.at - start)),
                 ..Arrival::default()
             };
-            let bytes = next.data.len() + OVERHEAD_BYTES;
-            let arrived_bytes = &self.endpoint.arrived_bytes;
-            arrived_bytes.set(arrived_bytes.get() - bytes);
-            filled += 1;
-        }
-        batch.set_filled(filled, asked);
+            Some((next.data, arrival))
+        });
         Ok(Received {
             is_drained: arrived.is_empty(),
         })
@@ -350,7 +338,7 @@ impl UdpIo for VirtualUdp {
                     tos,
                     may_fragment: !endpoint.dont_fragment.get(),
                 };
-                let bytes = packet.wire_bytes() + OVERHEAD_BYTES;
+                let bytes = packet.wire_bytes() + DATAGRAM_OVERHEAD_BYTES;
                 let left = state.send(now, self.host, packet);
                 if let Some(left) = left.filter(|left| *left > now) {
                     let leaving = &endpoint.leaving_bytes;

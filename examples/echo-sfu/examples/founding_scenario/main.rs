@@ -1,4 +1,4 @@
-//! The scenario of the founding forum thread, in every order.
+//! The scenario of the founding forum thread, in thousands of orders.
 //!
 //! In SFUs made of event listeners, `pause`, `resume` and `pipeToRouter` that are not awaited can
 //! leave a piped producer paused for good while its source goes on. Here the same calls are made,
@@ -18,7 +18,7 @@ use rtc_thread::Simulation;
 
 use self::scenario::{Row, Variant, disagreement, run};
 
-/// The scenario of the founding forum thread, in every order.
+/// The scenario of the founding forum thread, in thousands of orders.
 #[derive(Debug, Parser)]
 struct Options {
     /// How many interleavings of each variant to run, at most.

@@ -8,7 +8,7 @@ use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use super::pipe::PipedTo;
 use super::replica::{Replica, Versioned};
-use super::worker::{WorkerState, enqueue};
+use super::worker::{WorkerState, enqueue_on_router};
 use crate::Operation;
 
 /// What a consumer begins with.
@@ -122,28 +122,25 @@ impl Consumer {
     }
 
     fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.set_consumer_paused(id, paused)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.set_consumer_paused(id, paused)
         })
     }
 
     /// Closes it.
     pub fn close(&self) -> Operation<(), ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.close_consumer(id, CloseReason::Called)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.close_consumer(id, CloseReason::Called)
         })
     }
 
     /// How it is when the operation takes effect.
     pub fn status(&self) -> Operation<ConsumerStatus, ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.consumer_status(id)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.consumer_status(id)
         })
     }
 

@@ -8,7 +8,7 @@ use super::events::{CloseReason, EventSink, Events};
 use super::id::{ProducerId, RouterId, TransportId};
 use super::pipe::PipedFrom;
 use super::replica::{Replica, Source, Versioned};
-use super::worker::{WorkerState, enqueue};
+use super::worker::{WorkerState, enqueue_on_router};
 use crate::Operation;
 
 /// What a producer begins with.
@@ -103,28 +103,25 @@ impl Producer {
     }
 
     fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.set_producer_paused(id, paused)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.set_producer_paused(id, paused)
         })
     }
 
     /// Closes it, and all its consumers.
     pub fn close(&self) -> Operation<(), ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.close_producer(id, CloseReason::Called)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.close_producer(id, CloseReason::Called)
         })
     }
 
     /// How it is when the operation takes effect.
     pub fn status(&self) -> Operation<ProducerStatus, ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.producer_status(id)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.producer_status(id)
         })
     }
 

@@ -12,7 +12,7 @@ use super::pipe::{NearEnd, PipedFrom, PipedTo, RouterAddress};
 use super::producer::{ProducerEvent, ProducerOptions, ProducerState, ProducerStatus};
 use super::replica::{Replica, Versioned};
 use super::transport::{DirectTransport, TransportEvent, TransportState};
-use super::worker::{WorkerState, enqueue};
+use super::worker::{WorkerState, enqueue, enqueue_on_router};
 use crate::Operation;
 
 /// How many transports, producers and consumers a router may have, of each; and routers a worker.
@@ -66,13 +66,10 @@ impl Router {
     /// Creates a transport to the application itself.
     pub fn create_direct_transport(&self) -> Operation<DirectTransport, ObjectError> {
         let (router, worker) = (self.id, self.worker.clone());
-        enqueue(&self.worker, move |state, reply| {
-            let created = state.router(router).and_then(|state| {
-                let (sink, events) = EventSink::new();
-                let id = state.add_transport(sink, None)?;
-                Ok(DirectTransport::new(id, router, worker, events))
-            });
-            reply.send(created);
+        enqueue_on_router(&self.worker, router, move |state| {
+            let (sink, events) = EventSink::new();
+            let id = state.add_transport(sink, None)?;
+            Ok(DirectTransport::new(id, router, worker, events))
         })
     }
 

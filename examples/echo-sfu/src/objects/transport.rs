@@ -7,7 +7,7 @@ use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ProducerId, RouterId, TransportId};
 use super::producer::{Producer, ProducerOptions};
-use super::worker::{WorkerState, enqueue};
+use super::worker::{WorkerState, enqueue_on_router};
 use crate::Operation;
 
 /// What a transport tells.
@@ -58,13 +58,10 @@ impl DirectTransport {
     /// Creates a producer.
     pub fn produce(&self, options: ProducerOptions) -> Operation<Producer, ObjectError> {
         let (router, transport, worker) = (self.router, self.id, self.worker.clone());
-        enqueue(&self.worker, move |state, reply| {
-            let produced = state.router(router).and_then(|state| {
-                let (sink, events) = EventSink::new();
-                let id = state.produce(transport, options, sink)?;
-                Ok(Producer::new(id, router, worker, events))
-            });
-            reply.send(produced);
+        enqueue_on_router(&self.worker, router, move |state| {
+            let (sink, events) = EventSink::new();
+            let id = state.produce(transport, options, sink)?;
+            Ok(Producer::new(id, router, worker, events))
         })
     }
 
@@ -75,29 +72,25 @@ impl DirectTransport {
         options: ConsumerOptions,
     ) -> Operation<Consumer, ObjectError> {
         let (router, transport, worker) = (self.router, self.id, self.worker.clone());
-        enqueue(&self.worker, move |state, reply| {
-            let consumed = state.router(router).and_then(|state| {
-                let (sink, events) = EventSink::new();
-                let (id, paused) = state.consume(transport, producer, options, sink)?;
-                Ok(Consumer::new(
-                    id,
-                    producer,
-                    router,
-                    worker,
-                    paused.state,
-                    events,
-                ))
-            });
-            reply.send(consumed);
+        enqueue_on_router(&self.worker, router, move |state| {
+            let (sink, events) = EventSink::new();
+            let (id, paused) = state.consume(transport, producer, options, sink)?;
+            Ok(Consumer::new(
+                id,
+                producer,
+                router,
+                worker,
+                paused.state,
+                events,
+            ))
         })
     }
 
     /// Closes it, and all producers and consumers on it.
     pub fn close(&self) -> Operation<(), ObjectError> {
-        let (router, id) = (self.router, self.id);
-        enqueue(&self.worker, move |state, reply| {
-            let router = state.router(router);
-            reply.send(router.and_then(|router| router.close_transport(id, CloseReason::Called)));
+        let id = self.id;
+        enqueue_on_router(&self.worker, self.router, move |router| {
+            router.close_transport(id, CloseReason::Called)
         })
     }
 

@@ -66,6 +66,17 @@ pub(super) fn enqueue<T: Send + 'static>(
     pending
 }
 
+/// Enqueues an operation on one of a worker's routers.
+pub(super) fn enqueue_on_router<T: Send + 'static>(
+    worker: &ThreadBound<WorkerState>,
+    router: RouterId,
+    operation: impl FnOnce(&mut RouterState) -> Result<T, ObjectError> + Send + 'static,
+) -> Operation<T, ObjectError> {
+    enqueue(worker, move |state, reply| {
+        reply.send(state.router(router).and_then(operation));
+    })
+}
+
 impl WorkerState {
     fn create_router(&mut self, worker: ThreadBound<Self>) -> Result<Router, ObjectError> {
         if self.is_closed {

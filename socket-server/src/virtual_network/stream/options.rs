@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use crate::tcp::TcpOption;
 use crate::tcp_options::TcpOptions;
+use crate::udp_options::DEFAULT_BUFFER_BYTES;
 use crate::virtual_network::tcp_connection::{KeepAlive, Limits};
-
-/// What a connection has of each buffer if nobody asks for anything.
-const DEFAULT_BUFFER_BYTES: u64 = 212_992;
 
 /// Options of a connection, as Linux would tell of them.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +23,7 @@ pub(super) struct StreamOptions {
 impl StreamOptions {
     pub(super) fn of(options: &TcpOptions) -> Self {
         let doubled = |bytes: Option<usize>| {
-            bytes.map_or(DEFAULT_BUFFER_BYTES, |bytes| {
+            bytes.map_or(DEFAULT_BUFFER_BYTES as u64, |bytes| {
                 (bytes as u64).saturating_mul(2)
             })
         };

@@ -12,7 +12,8 @@ use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::{Connection, Event, KeepAlive, Limits, Segment, TIME_WAIT, reset_for};
-use channel::{Link, Pair, Side, SplitMix64};
+use crate::virtual_network::random::Random;
+use channel::{Draw, Link, Pair, Side};
 
 const A: Side = Side::A;
 const B: Side = Side::B;

@@ -4,25 +4,20 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::{Connection, Event, Limits, Segment, reset_for};
+use crate::virtual_network::random::Random;
 
-/// A small generator, so that a seed means the same on every machine.
-#[derive(Debug, Clone)]
-pub(super) struct SplitMix64(pub(super) u64);
+/// What these tests ask of the network's generator.
+pub(super) trait Draw {
+    fn below(&mut self, limit: u64) -> u64;
+    fn percent(&mut self, percent: u64) -> bool;
+}
 
-impl SplitMix64 {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+impl Draw for Random {
+    fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    pub(super) fn percent(&mut self, percent: u64) -> bool {
+    fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
@@ -52,7 +47,7 @@ pub(super) struct Link {
     pub(super) duplicate_percent: u64,
     /// In bytes per second, with room for so many bytes to wait.
     pub(super) bandwidth: Option<(u64, u64)>,
-    pub(super) random: SplitMix64,
+    pub(super) random: Random,
 }
 
 impl Link {
@@ -63,7 +58,7 @@ impl Link {
             loss_percent: 0,
             duplicate_percent: 0,
             bandwidth: None,
-            random: SplitMix64(0),
+            random: Random::new(0),
         }
     }
 }

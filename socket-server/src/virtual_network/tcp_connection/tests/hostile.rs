@@ -5,7 +5,7 @@ use super::*;
 const BUFFER: usize = 4000;
 
 /// Numbers around those that matter, and anything else.
-fn number(random: &mut SplitMix64, near: u64) -> u64 {
+fn number(random: &mut Random, near: u64) -> u64 {
     match random.below(8) {
         0 => random.next(),
         1 => u64::MAX - random.below(3),
@@ -16,7 +16,7 @@ fn number(random: &mut SplitMix64, near: u64) -> u64 {
     }
 }
 
-fn segment(random: &mut SplitMix64, sequence: u64, acknowledgement: u64) -> Segment {
+fn segment(random: &mut Random, sequence: u64, acknowledgement: u64) -> Segment {
     let exact = random.percent(30);
     Segment {
         syn: random.percent(5),
@@ -43,7 +43,7 @@ fn segment(random: &mut SplitMix64, sequence: u64, acknowledgement: u64) -> Segm
 
 /// Feeds one connection; says whether the handshake came about.
 fn torment(seed: u64) -> bool {
-    let mut random = SplitMix64(seed);
+    let mut random = Random::new(seed);
     let mut now = Instant::now();
     let limits = Limits {
         user_timeout: random.percent(20).then(|| seconds(100)),

@@ -19,7 +19,7 @@ struct Stream {
     closed: u32,
 }
 
-fn bad_link(random: &mut SplitMix64) -> Link {
+fn bad_link(random: &mut Random) -> Link {
     Link {
         delay: Duration::from_millis(1 + random.below(50)),
         jitter: Duration::from_millis(random.below(20)),
@@ -30,7 +30,7 @@ fn bad_link(random: &mut SplitMix64) -> Link {
     }
 }
 
-fn random_limits(random: &mut SplitMix64) -> Limits {
+fn random_limits(random: &mut Random) -> Limits {
     Limits {
         send_buffer: 1000 + random.below(300_000) as usize,
         receive_buffer: 1000 + random.below(300_000) as usize,
@@ -40,7 +40,7 @@ fn random_limits(random: &mut SplitMix64) -> Limits {
 }
 
 /// Moves what the writer and the reader of one direction can move now.
-fn pump(pair: &mut Pair, stream: &mut Stream, random: &mut SplitMix64) {
+fn pump(pair: &mut Pair, stream: &mut Stream, random: &mut Random) {
     let writes = pair.events(stream.from);
     for event in &writes {
         match event {
@@ -94,7 +94,7 @@ fn pump(pair: &mut Pair, stream: &mut Stream, random: &mut SplitMix64) {
 
 /// Moves a megabyte both ways; returns all that was sent on the way.
 fn transfer(seed: u64) -> Vec<(Duration, Side, Segment)> {
-    let mut random = SplitMix64(seed);
+    let mut random = Random::new(seed);
     let (a, b) = (random_limits(&mut random), random_limits(&mut random));
     let mut pair = Pair::new(&a, &b, bad_link(&mut random));
     let mut streams = [A, B].map(|from| Stream {
