@@ -53,6 +53,7 @@ mod media;
 mod names;
 mod network;
 mod operation;
+mod rtp;
 mod sdp;
 mod sfu;
 mod signaling;
