@@ -15,3 +15,8 @@ pub(crate) mod packet;
 pub(crate) mod srtp;
 #[cfg(test)]
 mod test_random;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "nothing is sent by way of it yet")
+)]
+pub(crate) mod wire;
