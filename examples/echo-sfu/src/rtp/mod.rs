@@ -1,6 +1,9 @@
 //! RTP as an SFU needs it: what is read of packets, what is changed in them, and what is said about
 //! them. State machines and pure functions: no thread, no socket and no clock of their own.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
+pub(crate) mod history;
+#[expect(dead_code, reason = "no transport uses it yet")]
 pub(crate) mod packet;
 #[cfg_attr(
     not(test),
@@ -25,3 +28,6 @@ mod test_random;
     expect(dead_code, unused_imports, reason = "nothing is sent by way of it yet")
 )]
 pub(crate) mod wire;
+#[cfg(test)]
+mod random;
+pub(crate) mod rate;
