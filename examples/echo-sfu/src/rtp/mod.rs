@@ -2,6 +2,8 @@
 //! them. State machines and pure functions: no thread, no socket and no clock of their own.
 
 #[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
+pub(crate) mod codec;
+#[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
 pub(crate) mod history;
 #[expect(dead_code, reason = "no transport uses it yet")]
 pub(crate) mod packet;
@@ -31,3 +33,5 @@ pub(crate) mod wire;
 #[cfg(test)]
 mod random;
 pub(crate) mod rate;
+#[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
+pub(crate) mod vp8;
