@@ -5,6 +5,8 @@
 pub(crate) mod codec;
 #[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
 pub(crate) mod history;
+#[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
+pub(crate) mod outgoing;
 #[expect(dead_code, reason = "no transport uses it yet")]
 pub(crate) mod packet;
 #[cfg_attr(
