@@ -108,6 +108,37 @@ impl SendBatch {
         Ok(())
     }
 
+    /// Adds a datagram that is written where it waits: `write` is given `room` bytes, and returns how
+    /// many of them the datagram has; nothing is added if that is 0. Saves a copy where the data
+    /// comes into being, by encryption for example. Allocates as [`push`](Self::push) does.
+    ///
+    /// # Errors
+    ///
+    /// The limit is reached; the batch is as it was, and `write` was not called.
+    pub fn push_with(
+        &mut self,
+        envelope: impl Into<Envelope>,
+        room: usize,
+        write: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BatchFull> {
+        if self.waiting_bytes() + room + HEADER_BYTES > self.limit_bytes {
+            return Err(BatchFull);
+        }
+        self.forget_sent();
+        let start = self.memory.len();
+        self.memory.resize(start + room, 0);
+        let len = write(&mut self.memory[start..]).min(room);
+        self.memory.truncate(start + len);
+        if len > 0 {
+            self.datagrams.push(Header {
+                envelope: envelope.into(),
+                start,
+                len,
+            });
+        }
+        Ok(())
+    }
+
     /// How many datagrams wait.
     pub fn len(&self) -> usize {
         self.datagrams.len() - self.next

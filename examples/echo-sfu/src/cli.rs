@@ -68,6 +68,10 @@ pub struct Cli {
     #[arg(long, value_name = "IP", value_parser = announced, help_heading = "Media")]
     pub announce: Vec<IpAddr>,
 
+    /// Threads that decide who is sent what. Rooms are spread over them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Media")]
+    pub workers: u16,
+
     /// Threads that move packets, each with a UDP port of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Media")]
     pub network_threads: u16,
@@ -123,6 +127,7 @@ impl Cli {
     /// What concerns the SFU itself.
     pub fn sfu_options(&self) -> SfuOptions {
         SfuOptions {
+            workers: self.workers.into(),
             network_threads: self.network_threads.into(),
             udp_bind: self.udp_bind,
             udp_port: self.udp_port,
@@ -187,6 +192,7 @@ mod tests {
             &["--udp-port", "65536"],
             &["--udp-port", "65535", "--network-threads", "2"],
             &["--network-threads", "0"],
+            &["--workers", "0"],
             &["--announce", "0.0.0.0"],
             &["--announce", "name"],
             &["--max-sessions", "0"],

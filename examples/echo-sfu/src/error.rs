@@ -3,6 +3,8 @@
 use rtc_thread::CallError;
 use thiserror::Error;
 
+use crate::objects::ObjectError;
+
 /// Why an operation on the [`Sfu`](crate::Sfu) failed, in terms its caller can act on.
 ///
 /// The HTTP layer maps each variant to one status code; nothing else does.
@@ -60,6 +62,21 @@ pub enum ApiError {
     /// A fault of ours. The text is for the log, not for the client.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<ObjectError> for ApiError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Offer(error) => error,
+            ObjectError::WorkerClosed | ObjectError::NoNetwork => Self::ShuttingDown,
+            ObjectError::TooMany(limit) => Self::TooManySessions(limit),
+            ObjectError::ProducerClosed(_) | ObjectError::RouterClosed(_) => {
+                Self::UnknownPublisher("just gone".to_owned())
+            }
+            ObjectError::TransportClosed(_) => Self::UnknownSession,
+            other => Self::Internal(other.to_string()),
+        }
+    }
 }
 
 impl From<CallError> for ApiError {

@@ -10,10 +10,13 @@ use axum::http::HeaderValue;
 use str0m::config::DtlsCert;
 use str0m::net::{Protocol, Receive};
 
-use crate::demux::Demux;
-use crate::media::SessionKey;
+use crate::network::for_fuzzing::{Demux, WebRtcTransport};
+use crate::objects::TransportId;
+use crate::rtp::codec::{CodecKind, is_key_frame_start};
+use crate::rtp::packet::Extensions;
+use crate::rtp::rtcp;
+use crate::rtp::wire::{ExtensionIds, RtpView};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
-use crate::transport::WebRtcTransport;
 
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_000);
 const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_001);
@@ -22,7 +25,7 @@ const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_
 /// client's address, and from another.
 pub fn find_session(datagram: &[u8]) -> [bool; 2] {
     let mut demux = Demux::default();
-    let session = SessionKey::next();
+    let session = TransportId::next();
     demux.insert(session, "abcd".to_owned());
     demux.learn(session, CLIENT);
     [CLIENT, STRANGER].map(|source| demux.find(source, datagram) == Ok(session))
@@ -31,6 +34,37 @@ pub fn find_session(datagram: &[u8]) -> [bool; 2] {
 /// Whether a datagram that has found its session is of a protocol that the session reads.
 pub fn is_received(datagram: &[u8]) -> bool {
     Receive::new(Protocol::Udp, CLIENT, CLIENT, datagram).is_ok()
+}
+
+/// How many packets there are in what may be RTCP.
+pub fn rtcp_packets(compound: &[u8]) -> usize {
+    rtcp::read_compound(compound).len()
+}
+
+/// How long the header is of what may be RTP.
+pub fn rtp_header_len(packet: &[u8]) -> Option<usize> {
+    let ids = ExtensionIds {
+        mid: Some(1),
+        rid: Some(2),
+        audio_level: Some(3),
+        video_orientation: Some(4),
+        absolute_capture_time: Some(5),
+        ..ExtensionIds::default()
+    };
+    let view = RtpView::parse(packet).ok()?;
+    let _ = Extensions::read(&view, &ids);
+    Some(view.header_len())
+}
+
+/// Whether a payload begins a key frame, of each codec.
+pub fn key_frame_starts(payload: &[u8]) -> [bool; 4] {
+    [
+        CodecKind::Vp8,
+        CodecKind::Vp9,
+        CodecKind::H264,
+        CodecKind::Av1,
+    ]
+    .map(|kind| is_key_frame_start(kind, payload))
 }
 
 /// Whether this is read as an offer.
@@ -48,8 +82,8 @@ pub fn answer(offer: &str) -> Option<String> {
             .expect("a certificate")
     });
     let offer = Offer::parse(offer, flow_for(offer)).ok()?;
-    let (key, now) = (SessionKey::next(), Instant::now());
-    let negotiated = WebRtcTransport::negotiate(key, offer, certificate, &[CLIENT], now);
+    let (id, now) = (TransportId::next(), Instant::now());
+    let negotiated = WebRtcTransport::negotiate(id, offer, certificate, &[CLIENT], now);
     Some(negotiated.ok()?.answer)
 }
 

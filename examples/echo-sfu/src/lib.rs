@@ -45,9 +45,6 @@ pub mod fuzzing;
 pub mod http;
 pub mod objects;
 
-mod demux;
-#[cfg(feature = "openssl")]
-mod dtls_openssl;
 mod error;
 mod media;
 mod names;
@@ -58,13 +55,14 @@ mod sdp;
 mod sfu;
 mod signaling;
 mod stats;
-mod transport;
-mod worker;
 
 pub use error::ApiError;
 pub use media::TrackInfo;
 pub use names::{DisplayName, PublisherId, RoomName, SessionToken};
+pub use network::{NetworkError, NetworkOptions, NetworkThreads};
 pub use operation::Operation;
+pub use rtp::srtp::{SrtpKey, SrtpKeyError, SrtpProfile, UnknownSrtpProfile};
+pub use sdp::{Offer, OfferedFlow};
 pub use sfu::{Sfu, SfuOptions, StartError, local_addresses};
 pub use signaling::{Answer, Signaling};
 pub use stats::{NetworkStats, PublisherInfo, RoomInfo, SfuStats};

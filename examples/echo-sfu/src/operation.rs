@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
-use rtc_thread::{Call, CallError, Reply};
+use parking_lot::Mutex;
+use rtc_thread::{Call, CallError, Reply, ThreadBound};
 
 use crate::ApiError;
 
@@ -43,6 +45,50 @@ impl<T, E: From<CallError>> Operation<T, E> {
         match self.0.try_take() {
             Ok(result) => Ok(result.unwrap_or_else(|error| Err(error.into()))),
             Err(call) => Err(Self(call)),
+        }
+    }
+}
+
+impl<T: Send + 'static, E: From<CallError> + Send + 'static> Operation<T, E> {
+    /// Has the result handled on a thread, when it is there.
+    pub fn hand_to<S: 'static>(
+        self,
+        target: &ThreadBound<S>,
+        handle: impl FnOnce(&mut S, Result<T, E>) + Send + 'static,
+    ) {
+        let hand_over = HandOver {
+            pending: Mutex::new(Some((self, handle))),
+            target: target.clone(),
+        };
+        Arc::new(hand_over).wake();
+    }
+}
+
+/// Passes a result on to a thread, from within whatever thread it comes from.
+struct HandOver<S: 'static, T, E, F> {
+    pending: Mutex<Option<(Operation<T, E>, F)>>,
+    target: ThreadBound<S>,
+}
+
+impl<S, T, E, F> Wake for HandOver<S, T, E, F>
+where
+    S: 'static,
+    T: Send + 'static,
+    E: From<CallError> + Send + 'static,
+    F: FnOnce(&mut S, Result<T, E>) + Send + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut pending = self.pending.lock();
+        let Some((mut operation, handle)) = pending.take() else {
+            return;
+        };
+        match Pin::new(&mut operation).poll(&mut Context::from_waker(&waker)) {
+            Poll::Pending => *pending = Some((operation, handle)),
+            Poll::Ready(result) => {
+                // A thread that has quit wants to know no more.
+                let _ = self.target.post(move |state| handle(state, result));
+            }
         }
     }
 }

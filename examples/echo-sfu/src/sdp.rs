@@ -4,19 +4,21 @@ use std::fmt;
 
 use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer};
-use str0m::media::{Mid, Pt};
+use str0m::media::{Mid, Pt, Rid};
 
 use crate::ApiError;
 
 /// No client needs more, and each costs memory on the network thread.
 const MAX_MEDIA_LINES: usize = 32;
+/// Encodings of one media line. libwebrtc sends no more.
+const MAX_LAYERS: usize = 3;
 /// Candidates taken from one trickle fragment. A browser on a machine with many interfaces sends
 /// some twenty.
 const MAX_FRAGMENT_CANDIDATES: usize = 64;
 
 /// What the client offers to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OfferedFlow {
+pub enum OfferedFlow {
     /// To send and receive.
     Both,
     /// To send.
@@ -27,7 +29,7 @@ pub(crate) enum OfferedFlow {
 
 /// An offer that has been looked at, but not yet answered.
 #[derive(Debug)]
-pub(crate) struct Offer {
+pub struct Offer {
     parsed: SdpOffer,
     text: String,
 }
@@ -36,9 +38,13 @@ impl Offer {
     /// Parses an offer, with two adjustments.
     ///
     /// A WHIP client may offer `sendrecv` and a WHEP client too; the answer must be one-way all the
-    /// same, so the offer is read as if it were. And simulcast is not offered back: without the
-    /// lines that propose it, the answer accepts one layer, and clients send one.
-    pub(crate) fn parse(text: &str, flow: OfferedFlow) -> Result<Self, ApiError> {
+    /// same, so the offer is read as if it were. And whoever is sent back what it sends, is sent back
+    /// one layer; so it is not asked for several.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::BadOffer`].
+    pub fn parse(text: &str, flow: OfferedFlow) -> Result<Self, ApiError> {
         let media_lines = count_media_lines(text);
         if media_lines > MAX_MEDIA_LINES {
             let reason = format!("{media_lines} media lines, at most {MAX_MEDIA_LINES} are taken");
@@ -47,7 +53,10 @@ impl Offer {
         let adjusted: String = text
             .lines()
             .map(str::trim_end)
-            .filter(|line| !line.starts_with("a=simulcast") && !line.starts_with("a=rid:"))
+            .filter(|line| {
+                let is_simulcast = line.starts_with("a=simulcast") || line.starts_with("a=rid:");
+                flow == OfferedFlow::ToUs || !is_simulcast
+            })
             .flat_map(|line| match (line, flow) {
                 ("a=sendrecv", OfferedFlow::ToUs) => ["a=sendonly", "\r\n"],
                 ("a=sendrecv", OfferedFlow::FromUs) => ["a=recvonly", "\r\n"],
@@ -137,9 +146,11 @@ fn order_codecs(offer: &str, answer: &str) -> String {
     ordered
 }
 
-/// A media line of an answer.
+/// A media line of an answer, and what follows it.
 pub(crate) struct MediaLine<'a> {
     pub(crate) mid: Mid,
+    /// The encodings that are taken of simulcast, in the order in which they were offered.
+    pub(crate) layers: Vec<Rid>,
     payload_types: Vec<&'a str>,
 }
 
@@ -154,19 +165,27 @@ impl MediaLine<'_> {
     }
 }
 
-/// The media lines of an answer, each with its `a=mid`.
-pub(crate) fn media_lines(answer: &str) -> impl Iterator<Item = MediaLine<'_>> {
+/// The media lines of an answer, each that has an `a=mid`.
+pub(crate) fn media_lines(answer: &str) -> Vec<MediaLine<'_>> {
     let mut listed = Vec::new();
-    answer.lines().filter_map(move |line| {
+    let mut lines: Vec<MediaLine<'_>> = Vec::new();
+    for line in answer.lines() {
         if let Some((_, payload_types)) = payload_types(line) {
             listed = payload_types;
-            return None;
+        } else if let Some(mid) = line.strip_prefix("a=mid:") {
+            lines.push(MediaLine {
+                mid: mid.into(),
+                layers: Vec::new(),
+                payload_types: std::mem::take(&mut listed),
+            });
+        } else if let Some(layers) = line.strip_prefix("a=simulcast:recv ")
+            && let Some(last) = lines.last_mut()
+        {
+            let names = layers.split(';').map(|name| name.trim_start_matches('~'));
+            last.layers = names.map(Rid::from).take(MAX_LAYERS).collect();
         }
-        Some(MediaLine {
-            mid: line.strip_prefix("a=mid:")?.into(),
-            payload_types: std::mem::take(&mut listed),
-        })
-    })
+    }
+    lines
 }
 
 /// Splits a media line after its third field: `m=video 9 UDP/TLS/RTP/SAVPF` and `96 97 98`.

@@ -1,21 +1,19 @@
 //! The SFU as a whole: its threads, from start to end.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
-use rtc_thread::{CallError, JoinError, PanicPolicy, PostError, SpawnError, Thread, ThreadBound};
+use rtc_thread::{JoinError, PanicPolicy, PostError, SpawnError, Thread, ThreadBound};
 use thiserror::Error;
 
-use crate::media::NetworkIndex;
-use crate::network::Network;
-use crate::signaling::{Limits, NetworkThread, Signaling, State};
-use crate::stats::NetworkCounters;
-use crate::worker::Worker;
+use crate::network::{NetworkError, NetworkOptions, NetworkThreads};
+use crate::objects::Worker;
+use crate::signaling::{Limits, Signaling, State};
 
 /// Options of an [`Sfu`].
 #[derive(Debug, Clone)]
 pub struct SfuOptions {
+    /// How many threads decide who is sent what, each for its share of the rooms; at least 1.
+    pub workers: usize,
     /// How many threads move packets; at least 1.
     pub network_threads: usize,
     /// The address that UDP sockets are bound to.
@@ -33,6 +31,7 @@ pub struct SfuOptions {
 impl Default for SfuOptions {
     fn default() -> Self {
         Self {
+            workers: 1,
             network_threads: 1,
             udp_bind: Ipv4Addr::UNSPECIFIED.into(),
             udp_port: 0,
@@ -50,17 +49,9 @@ pub enum StartError {
     /// An option has a value that makes no sense.
     #[error("{0}")]
     Options(&'static str),
-    /// A UDP socket could not be opened.
-    #[error("cannot open UDP socket {address}")]
-    Udp {
-        /// Where it was to be.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The certificate for DTLS could not be made.
-    #[error("cannot make a certificate: {0}")]
-    Certificate(String),
+    /// The network threads could not be set up.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// A thread could not be started.
     #[error(transparent)]
     Thread(#[from] SpawnError),
@@ -75,23 +66,17 @@ impl From<PostError> for StartError {
     }
 }
 
-impl From<CallError> for StartError {
-    fn from(_: CallError) -> Self {
-        Self::ThreadEnded
-    }
-}
-
-/// A running SFU: one *signaling* thread that talks to the application, one *worker* thread that
-/// decides, and *network* threads that move packets.
+/// A running SFU: one *signaling* thread that talks to the application, *worker* threads that decide,
+/// and *network* threads that move packets.
 ///
 /// Dropping it ends it as [`shutdown`](Self::shutdown) does.
 #[derive(Debug)]
 pub struct Sfu {
     signaling: Signaling,
-    networks: Vec<ThreadBound<Network>>,
-    udp_addresses: Vec<SocketAddr>,
-    /// In the order in which they are to end: first those who give others work.
-    threads: Vec<Thread>,
+    networks: NetworkThreads,
+    /// Signaling and workers: they give others work, and are to end first.
+    deciding: Vec<Thread>,
+    moving: Vec<Thread>,
 }
 
 impl Sfu {
@@ -104,85 +89,59 @@ impl Sfu {
         if options.network_threads == 0 {
             return Err(StartError::Options("at least one network thread is needed"));
         }
-        let certificate = str0m::crypto::from_feature_flags()
-            .dtls_provider
-            .generate_certificate()
-            .ok_or_else(|| StartError::Certificate("the crypto library made none".to_owned()))?;
+        if options.workers == 0 {
+            return Err(StartError::Options("at least one worker is needed"));
+        }
         let announced = announced_addresses(&options);
-
-        let mut network_threads = Vec::new();
-        let mut networks = Vec::new();
-        let mut descriptions = Vec::new();
+        let (mut moving, mut places) = (Vec::new(), Vec::new());
         for index in 0..options.network_threads {
             let port = match options.udp_port {
                 0 => 0,
                 first => u16::try_from(usize::from(first) + index)
                     .map_err(|_| StartError::Options("there is no UDP port beyond 65535"))?,
             };
-            let address = SocketAddr::new(options.udp_bind, port);
-            // A fault in one session must not end the others; transports contain their own.
+            places.push(NetworkOptions {
+                bind: SocketAddr::new(options.udp_bind, port),
+                announced: announced.clone(),
+            });
+            // A fault in one transport must not end the others.
             let thread = Thread::builder()
                 .name(format!("network-{index}"))
                 .with_sockets()
                 .panic_policy(PanicPolicy::Continue)
                 .spawn()?;
-            let counters = Arc::new(NetworkCounters::default());
-            let (network, udp) = thread
-                .blocking_call(|| {
-                    let (announced, counters) = (&announced, counters.clone());
-                    let certificate = certificate.clone();
-                    let index = NetworkIndex(index);
-                    let (network, udp) =
-                        Network::new(index, address, announced, certificate, counters)?;
-                    let network = ThreadBound::on_current(network)
-                        .ok_or_else(|| io::Error::other("not on a thread of ours"))?;
-                    Ok((network, udp))
-                })?
-                .map_err(|source| StartError::Udp { address, source })?;
-            descriptions.push(NetworkThread {
-                name: thread.name().to_owned(),
-                udp,
-                counters,
-            });
-            networks.push(network);
-            network_threads.push(thread);
+            moving.push(thread);
         }
-        let udp_addresses = descriptions.iter().map(|thread| thread.udp).collect();
+        let handles: Vec<_> = moving.iter().map(Thread::handle).collect();
+        let networks = NetworkThreads::new(handles.iter().zip(places))?;
 
-        let worker_thread = Thread::builder()
-            .name("worker")
-            .panic_policy(PanicPolicy::Continue)
-            .spawn()?;
-        let peers = networks.clone();
-        let worker = ThreadBound::new(&worker_thread.handle(), move || Worker::new(peers))?;
-
-        let signaling_thread = Thread::builder()
+        let signaling = Thread::builder()
             .name("signaling")
             .panic_policy(PanicPolicy::Continue)
             .spawn()?;
+        let signaling_handle = signaling.handle();
+        let (mut deciding, mut workers) = (vec![signaling], Vec::new());
+        for index in 0..options.workers {
+            // A worker that has a fault takes its routers with it, and tells everyone.
+            let thread = Thread::builder().name(format!("worker-{index}")).spawn()?;
+            workers.push(Worker::with_networks(&thread.handle(), networks.clone())?);
+            deciding.push(thread);
+        }
         let limits = Limits {
             sessions: options.max_sessions,
             rooms: options.max_rooms,
         };
-        let to_worker = worker.clone();
-        let state = ThreadBound::new(&signaling_thread.handle(), move || {
-            State::new(to_worker, descriptions, limits)
+        let to_networks = networks.clone();
+        let state = ThreadBound::new(&signaling_handle, move || {
+            State::new(workers, to_networks, limits)
         })?;
-
-        let to_signaling = state.clone();
-        worker.post(move |worker| worker.connect(to_signaling))?;
-        for network in &networks {
-            let (peers, worker) = (networks.clone(), worker.clone());
-            network.post(move |network| network.connect(peers, worker))?;
-        }
-
-        let mut threads = vec![signaling_thread, worker_thread];
-        threads.append(&mut network_threads);
+        let own = state.clone();
+        state.post(move |state| state.connect(own))?;
         Ok(Self {
             signaling: Signaling::new(state),
             networks,
-            udp_addresses,
-            threads,
+            deciding,
+            moving,
         })
     }
 
@@ -193,7 +152,7 @@ impl Sfu {
 
     /// The addresses of the UDP sockets, one for each network thread.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
-        self.udp_addresses.clone()
+        self.networks.udp_addresses()
     }
 
     /// Ends all sessions with a goodbye to their clients, then the threads. Blocks.
@@ -211,16 +170,12 @@ impl Sfu {
 
     fn end(&mut self) -> Result<(), JoinError> {
         let mut outcome = Ok(());
-        let mut threads = self.threads.drain(..);
-        // Signaling and worker first, so that nothing new reaches the network threads.
-        for thread in threads.by_ref().take(2) {
+        // First, so that nothing new reaches the network threads.
+        for thread in self.deciding.drain(..) {
             outcome = outcome.and(thread.stop());
         }
-        for network in &self.networks {
-            // A thread that has ended has closed its sockets already.
-            let _ = network.blocking_call(Network::close_all);
-        }
-        for thread in threads {
+        self.networks.close_all();
+        for thread in self.moving.drain(..) {
             outcome = outcome.and(thread.stop());
         }
         outcome

@@ -2,22 +2,24 @@
 //!
 //! Every operation is a task on it, enqueued when the operation is called; so operations take
 //! effect in the order in which they were called. It knows the sessions by the names the outside
-//! has for them, and keeps the limits; who is sent what is the worker's business.
+//! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
+//! transport on it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use rtc_thread::ThreadBound;
 
 use crate::ApiError;
-use crate::media::{NetworkIndex, SessionKey, TrackInfo};
+use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName, SessionToken, random_hex};
+use crate::network::NetworkThreads;
+use crate::objects::{
+    ObjectError, ProducerId, Purpose, Router, TransportEvent, WebRtcTransport, Worker,
+};
 use crate::operation::{Operation, ReplyTo};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
-use crate::stats::{NetworkCounters, PublisherInfo, RoomInfo, SfuStats};
-use crate::worker::{Role, Worker};
+use crate::stats::{PublisherInfo, RoomInfo, SfuStats};
 
 /// What a client gets for its offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +51,7 @@ impl Signaling {
     pub fn echo(&self, offer: String) -> Operation<Answer> {
         self.enqueue(move |state, reply| {
             tracing::debug!(operation = "echo", "operation called");
-            let open = Open::echo(offer, reply);
-            state.open(open);
+            state.echo(offer, reply);
         })
     }
 
@@ -129,22 +130,21 @@ pub(crate) struct Limits {
     pub(crate) rooms: usize,
 }
 
-/// A network thread, as signaling sees it.
-#[derive(Debug, Clone)]
-pub(crate) struct NetworkThread {
-    pub(crate) name: String,
-    pub(crate) udp: SocketAddr,
-    pub(crate) counters: Arc<NetworkCounters>,
-}
+/// A session, among all there ever were. Growing, so that a newer one has a higher number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct SessionKey(u64);
 
 /// What the signaling thread knows.
 #[derive(Debug)]
 pub(crate) struct State {
-    worker: ThreadBound<Worker>,
-    networks: Vec<NetworkThread>,
-    /// Sessions on each network thread, to give the next one to the least busy.
-    load: Vec<usize>,
+    /// The way back to here, for results and events.
+    own: Option<ThreadBound<Self>>,
+    workers: Vec<Worker>,
+    /// One for each worker: for those who want to see nobody but themselves.
+    echo_routers: Vec<Router>,
+    networks: NetworkThreads,
     limits: Limits,
+    sessions_ever: u64,
     sessions: HashMap<SessionKey, Session>,
     tokens: HashMap<SessionToken, SessionKey>,
     rooms: HashMap<RoomName, Room>,
@@ -155,10 +155,11 @@ struct Session {
     token: SessionToken,
     entity_tag: String,
     remote_ufrag: Option<String>,
-    network: NetworkIndex,
     place: Place,
     /// Who waits for the answer.
     opening: Option<ReplyTo<Answer>>,
+    /// Once it is open.
+    transport: Option<WebRtcTransport>,
 }
 
 /// Where a session belongs.
@@ -169,8 +170,9 @@ enum Place {
     Viewer(RoomName, PublisherId),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
+    router: Router,
     /// By session: the keys grow, so the newest is the last.
     publishers: BTreeMap<SessionKey, Publisher>,
 }
@@ -182,54 +184,48 @@ struct Publisher {
     since: Instant,
     viewers: usize,
     /// Empty until the session is open; it is not shown before.
+    producers: Vec<ProducerId>,
     tracks: Vec<TrackInfo>,
 }
 
 /// A session to be opened.
 struct Open {
-    role: Role,
     flow: OfferedFlow,
+    purpose: Purpose,
     place: Place,
     name: Option<DisplayName>,
     offer: String,
     reply: ReplyTo<Answer>,
 }
 
-impl Open {
-    fn echo(offer: String, reply: ReplyTo<Answer>) -> Self {
-        Self {
-            role: Role::Echo,
-            flow: OfferedFlow::Both,
-            place: Place::Echo,
-            name: None,
-            offer,
-            reply,
-        }
-    }
-}
-
-/// How the opening of a session went, as the worker tells it.
-#[derive(Debug)]
-pub(crate) struct OpenReport {
-    pub(crate) answer: String,
-    pub(crate) tracks: Vec<TrackInfo>,
-}
-
 impl State {
-    pub(crate) fn new(
-        worker: ThreadBound<Worker>,
-        networks: Vec<NetworkThread>,
-        limits: Limits,
-    ) -> Self {
+    pub(crate) fn new(workers: Vec<Worker>, networks: NetworkThreads, limits: Limits) -> Self {
         Self {
-            worker,
-            load: vec![0; networks.len()],
+            own: None,
+            echo_routers: workers.iter().map(Worker::begin_router).collect(),
+            workers,
             networks,
             limits,
+            sessions_ever: 0,
             sessions: HashMap::new(),
             tokens: HashMap::new(),
             rooms: HashMap::new(),
         }
+    }
+
+    pub(crate) fn connect(&mut self, own: ThreadBound<Self>) {
+        self.own = Some(own);
+    }
+
+    fn echo(&mut self, offer: String, reply: ReplyTo<Answer>) {
+        self.open(Open {
+            flow: OfferedFlow::Both,
+            purpose: Purpose::Echo,
+            place: Place::Echo,
+            name: None,
+            offer,
+            reply,
+        });
     }
 
     fn publish(
@@ -243,8 +239,8 @@ impl State {
             return reply.send(Err(ApiError::TooManyRooms(self.limits.rooms)));
         }
         self.open(Open {
-            role: Role::Publish,
             flow: OfferedFlow::ToUs,
+            purpose: Purpose::Produce,
             place: Place::Publisher(room, PublisherId::random()),
             name,
             offer,
@@ -260,9 +256,9 @@ impl State {
         reply: ReplyTo<Answer>,
     ) {
         match self.find_publisher(&room, publisher) {
-            Ok((key, id)) => self.open(Open {
-                role: Role::View(key),
+            Ok((id, producers)) => self.open(Open {
                 flow: OfferedFlow::FromUs,
+                purpose: Purpose::Consume(producers),
                 place: Place::Viewer(room, id),
                 name: None,
                 offer,
@@ -276,7 +272,7 @@ impl State {
         &self,
         room: &RoomName,
         wanted: Option<PublisherId>,
-    ) -> Result<(SessionKey, PublisherId), ApiError> {
+    ) -> Result<(PublisherId, Vec<ProducerId>), ApiError> {
         let unknown_room = || ApiError::UnknownRoom(room.to_string());
         let mut open = self
             .rooms
@@ -286,7 +282,7 @@ impl State {
             .iter()
             .rev()
             .filter(|(_, publisher)| publisher.is_open())
-            .map(|(key, publisher)| (*key, publisher.id.clone()))
+            .map(|(_, publisher)| (publisher.id.clone(), publisher.producers.clone()))
             .peekable();
         if open.peek().is_none() {
             return Err(unknown_room());
@@ -294,7 +290,7 @@ impl State {
         match wanted {
             None => open.next().ok_or_else(unknown_room),
             Some(wanted) => open
-                .find(|(_, id)| *id == wanted)
+                .find(|(id, _)| *id == wanted)
                 .ok_or_else(|| ApiError::UnknownPublisher(wanted.to_string())),
         }
     }
@@ -309,72 +305,106 @@ impl State {
             Ok(offer) => offer,
             Err(error) => return open.reply.send(Err(error)),
         };
-        let key = SessionKey::next();
-        let network = self.least_busy();
-        self.load[network.0] += 1;
-        match &open.place {
-            Place::Echo => {}
-            Place::Publisher(room, id) => {
-                let publisher = Publisher {
-                    id: id.clone(),
-                    name: open.name,
-                    since: Instant::now(),
-                    viewers: 0,
-                    tracks: Vec::new(),
-                };
-                let room = self.rooms.entry(room.clone()).or_default();
-                room.publishers.insert(key, publisher);
-            }
-            Place::Viewer(room, id) => self.count_viewer(room, id, 1),
-        }
+        let Some(own) = self.own.clone() else {
+            return open.reply.send(Err(ApiError::ShuttingDown));
+        };
+        self.sessions_ever += 1;
+        let key = SessionKey(self.sessions_ever);
+        self.note_place(key, &open.place, open.name);
+        let Some(router) = self.router_for(key, &open.place) else {
+            return open.reply.send(Err(ApiError::ShuttingDown));
+        };
+        let remote_ufrag = offer.ufrag();
+        let opening = router.create_webrtc_transport(offer, open.purpose);
+        opening.hand_to(&own, move |state, outcome| {
+            state.session_opened(key, outcome);
+        });
         let token = SessionToken::random();
         self.tokens.insert(token.clone(), key);
         let session = Session {
             token,
             entity_tag: random_hex::<8>(),
-            remote_ufrag: offer.ufrag(),
-            network,
+            remote_ufrag,
             place: open.place,
             opening: Some(open.reply),
+            transport: None,
         };
         self.sessions.insert(key, session);
-        let role = open.role;
-        if self
-            .worker
-            .post(move |worker| worker.open(key, role, network, offer))
-            .is_err()
-        {
-            self.session_opened(key, Err(ApiError::ShuttingDown));
+    }
+
+    /// Shows where a session belongs, as far as it can be shown before it is open.
+    fn note_place(&mut self, key: SessionKey, place: &Place, name: Option<DisplayName>) {
+        match place {
+            Place::Echo => {}
+            Place::Publisher(room, id) => {
+                let publisher = Publisher {
+                    id: id.clone(),
+                    name,
+                    since: Instant::now(),
+                    viewers: 0,
+                    producers: Vec::new(),
+                    tracks: Vec::new(),
+                };
+                // Rooms are spread over the workers as they come.
+                let worker = &self.workers[self.rooms.len() % self.workers.len()];
+                let room = self.rooms.entry(room.clone()).or_insert_with(|| Room {
+                    router: worker.begin_router(),
+                    publishers: BTreeMap::new(),
+                });
+                room.publishers.insert(key, publisher);
+            }
+            Place::Viewer(room, id) => self.count_viewer(room, id, 1),
         }
     }
 
-    /// The worker has opened a session, or has not.
-    pub(crate) fn session_opened(
-        &mut self,
-        key: SessionKey,
-        outcome: Result<OpenReport, ApiError>,
-    ) {
+    fn router_for(&self, key: SessionKey, place: &Place) -> Option<&Router> {
+        match place {
+            Place::Echo => {
+                let at = key.0 as usize % self.echo_routers.len();
+                self.echo_routers.get(at)
+            }
+            Place::Publisher(room, _) | Place::Viewer(room, _) => {
+                self.rooms.get(room).map(|room| &room.router)
+            }
+        }
+    }
+
+    /// A transport has been opened for a session, or has not.
+    fn session_opened(&mut self, key: SessionKey, outcome: Result<WebRtcTransport, ObjectError>) {
         let Some(session) = self.sessions.get_mut(&key) else {
+            // It was ended meanwhile.
+            if let Ok(transport) = outcome {
+                let _ = transport.close();
+            }
             return;
         };
         let reply = session.opening.take();
-        let outcome = outcome.map(|report| {
+        let outcome = outcome.map_err(ApiError::from).map(|mut transport| {
+            if let Some(own) = &self.own {
+                transport.events().hand_to(own, move |state, event| {
+                    let TransportEvent::Closed(_) = event;
+                    state.session_ended(key);
+                });
+            }
             let publisher = match &session.place {
                 Place::Publisher(room, id) => {
                     let room = self.rooms.get_mut(room);
                     if let Some(own) = room.and_then(|room| room.publishers.get_mut(&key)) {
-                        own.tracks = report.tracks;
+                        own.tracks = transport.tracks().to_vec();
+                        own.producers = transport.producers().iter().map(|p| p.id()).collect();
                     }
                     Some(id.clone())
                 }
                 Place::Echo | Place::Viewer(..) => None,
             };
-            Answer {
+            let answer = Answer {
                 session: session.token.clone(),
-                sdp: report.answer,
+                sdp: transport.answer().to_owned(),
                 entity_tag: session.entity_tag.clone(),
                 publisher,
-            }
+            };
+            session.transport = Some(transport);
+            answer
         });
         if outcome.is_err() {
             self.session_ended(key);
@@ -394,8 +424,8 @@ impl State {
         let found = self
             .tokens
             .get(token)
-            .and_then(|key| Some((*key, self.sessions.get(key)?)));
-        let Some((key, session)) = found else {
+            .and_then(|key| self.sessions.get(key));
+        let Some(session) = found else {
             return reply.send(Err(ApiError::UnknownSession));
         };
         if if_match.is_some_and(|condition| !matches(condition, &session.entity_tag)) {
@@ -408,39 +438,57 @@ impl State {
         if fragment.ufrag.is_some() && fragment.ufrag != session.remote_ufrag {
             return reply.send(Err(ApiError::IceRestartUnsupported));
         }
-        // A refused post drops the reply, which settles as shutting down.
-        let _ = self
-            .worker
-            .post(move |worker| worker.trickle(key, fragment, reply));
+        let (Some(transport), Some(own)) = (&session.transport, &self.own) else {
+            return reply.send(Err(ApiError::UnknownSession));
+        };
+        transport.trickle(fragment).hand_to(own, move |_, outcome| {
+            reply.send(outcome.map_err(ApiError::from));
+        });
     }
 
     fn close(&mut self, token: &SessionToken) -> Result<(), ApiError> {
         let key = *self.tokens.get(token).ok_or(ApiError::UnknownSession)?;
         self.session_ended(key);
-        self.worker
-            .post(move |worker| worker.close(key))
-            .map_err(|_| ApiError::ShuttingDown)
+        Ok(())
     }
 
-    /// Forgets a session. What depends on it has its own end, of which the worker tells.
-    pub(crate) fn session_ended(&mut self, key: SessionKey) {
+    /// Forgets a session, and closes what it had; if it published, the sessions that viewed it end,
+    /// too.
+    fn session_ended(&mut self, key: SessionKey) {
         let Some(session) = self.sessions.remove(&key) else {
             return;
         };
+        tracing::debug!(session = key.0, "session ended");
         self.tokens.remove(&session.token);
-        self.load[session.network.0] -= 1;
+        if let Some(transport) = &session.transport {
+            let _ = transport.close();
+        }
         match session.place {
             Place::Echo => {}
-            Place::Publisher(name, _) => {
-                if let Some(room) = self.rooms.get_mut(&name) {
-                    room.publishers.remove(&key);
-                    if room.publishers.is_empty() {
-                        self.rooms.remove(&name);
+            Place::Publisher(room, id) => {
+                for viewer in self.viewers_of(&room, &id) {
+                    self.session_ended(viewer);
+                }
+                if let Some(own) = self.rooms.get_mut(&room) {
+                    own.publishers.remove(&key);
+                    if own.publishers.is_empty() {
+                        let _ = own.router.close();
+                        self.rooms.remove(&room);
                     }
                 }
             }
             Place::Viewer(room, id) => self.count_viewer(&room, &id, -1),
         }
+    }
+
+    fn viewers_of(&self, room: &RoomName, publisher: &PublisherId) -> Vec<SessionKey> {
+        let views = |session: &Session| match &session.place {
+            Place::Viewer(of, id) => of == room && id == publisher,
+            Place::Echo | Place::Publisher(..) => false,
+        };
+        let sessions = self.sessions.iter();
+        let viewers = sessions.filter(|(_, session)| views(session));
+        viewers.map(|(key, _)| *key).collect()
     }
 
     fn count_viewer(&mut self, room: &RoomName, id: &PublisherId, change: isize) {
@@ -478,17 +526,11 @@ impl State {
     }
 
     fn stats(&self) -> SfuStats {
-        let snapshot = |thread: &NetworkThread| thread.counters.snapshot(&thread.name, thread.udp);
         SfuStats {
             sessions: self.sessions.len(),
             rooms: self.rooms.len(),
-            network: self.networks.iter().map(snapshot).collect(),
+            network: self.networks.stats(),
         }
-    }
-
-    fn least_busy(&self) -> NetworkIndex {
-        let least = (0..self.load.len()).min_by_key(|at| self.load[*at]);
-        NetworkIndex(least.unwrap_or_default())
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
-use crate::demux::Stranger;
 use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName};
+use crate::network::Stranger;
 
 /// A number that one thread counts up and any thread reads.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ impl Counter {
 /// What one network thread counts.
 #[derive(Debug, Default)]
 pub(crate) struct NetworkCounters {
-    pub(crate) sessions: AtomicUsize,
+    pub(crate) transports: AtomicUsize,
     pub(crate) packets_in: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) packets_out: Counter,
@@ -58,7 +58,7 @@ impl NetworkCounters {
         NetworkStats {
             thread: thread.to_owned(),
             udp,
-            sessions: self.sessions.load(Ordering::Relaxed),
+            transports: self.transports.load(Ordering::Relaxed),
             packets_in: self.packets_in.get(),
             bytes_in: self.bytes_in.get(),
             packets_out: self.packets_out.get(),
@@ -95,8 +95,8 @@ pub struct NetworkStats {
     pub thread: String,
     /// The address of its socket.
     pub udp: SocketAddr,
-    /// Sessions that live on it now.
-    pub sessions: usize,
+    /// Transports that live on it now.
+    pub transports: usize,
     /// Datagrams received, strangers' included.
     pub packets_in: u64,
     /// Their bytes, without IP and UDP headers.

@@ -78,23 +78,23 @@ fn the_api_is_on_signaling_decisions_on_worker_packets_on_network() {
         client.received_on(client.video) > 0
     });
     signaling.close(answer.session).wait().unwrap();
-    // The worker hears of it from the network thread, which a shutdown might forestall.
-    client.run_until("the session has ended", |_| {
-        steps.lock().unwrap().contains_key("session ended")
+    // Which a shutdown might forestall.
+    client.run_until("the transport is closed", |_| {
+        steps.lock().unwrap().contains_key("transport closed")
     });
     sfu.shutdown().unwrap();
 
     let steps = steps.lock().unwrap();
     let expected = [
         ("operation called", "signaling"),
-        ("session opened", "worker"),
-        ("track routed", "worker"),
+        ("transport opened", "worker-0"),
         ("offer answered", "network-0"),
-        ("track subscribed", "network-0"),
+        ("consumer added", "network-0"),
         ("client connected", "network-0"),
         ("packets received", "network-0"),
         ("packets forwarded", "network-0"),
-        ("session ended", "worker"),
+        ("session ended", "signaling"),
+        ("transport closed", "worker-0"),
     ];
     for (step, thread) in expected {
         let only_there = BTreeSet::from([thread.to_owned()]);

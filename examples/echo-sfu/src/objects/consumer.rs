@@ -1,14 +1,14 @@
 //! A consumer: media that goes out.
 
-use rtc_thread::ThreadBound;
 use serde::Serialize;
 
+use super::address::RouterAddress;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use super::id::{ConsumerId, ProducerId, TransportId};
+use super::on_network::ConsumerOnNetwork;
 use super::pipe::PipedTo;
 use super::replica::{Replica, Versioned};
-use super::worker::{WorkerState, enqueue_on_router};
 use crate::Operation;
 
 /// What a consumer begins with.
@@ -69,8 +69,7 @@ pub struct ConsumerStatus {
 pub struct Consumer {
     id: ConsumerId,
     producer: ProducerId,
-    router: RouterId,
-    worker: ThreadBound<WorkerState>,
+    router: RouterAddress,
     /// What its producer was when it came into being.
     began_with: bool,
     events: Events<ConsumerEvent>,
@@ -80,8 +79,7 @@ impl Consumer {
     pub(super) fn new(
         id: ConsumerId,
         producer: ProducerId,
-        router: RouterId,
-        worker: ThreadBound<WorkerState>,
+        router: RouterAddress,
         began_with: bool,
         events: Events<ConsumerEvent>,
     ) -> Self {
@@ -89,7 +87,6 @@ impl Consumer {
             id,
             producer,
             router,
-            worker,
             began_with,
             events,
         }
@@ -123,25 +120,41 @@ impl Consumer {
 
     fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
         let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.set_consumer_paused(id, paused)
+        self.router
+            .enqueue(move |router| router.set_consumer_paused(id, paused))
+    }
+
+    /// Sends the best layer of simulcast up to this one, the smallest being 0; `None` for the best
+    /// that the client's connection carries.
+    ///
+    /// mediasoup: `setPreferredLayers`.
+    pub fn set_preferred_layer(&self, layer: Option<u8>) -> Operation<(), ObjectError> {
+        let id = self.id;
+        self.router.enqueue(move |router| {
+            router.with_consumer_on_network(id, |own| own.set_preferred_layer(layer))
+        })
+    }
+
+    /// Asks whoever sends it for a key frame.
+    pub fn request_key_frame(&self) -> Operation<(), ObjectError> {
+        let id = self.id;
+        self.router.enqueue(move |router| {
+            router.with_consumer_on_network(id, ConsumerOnNetwork::request_key_frame)
         })
     }
 
     /// Closes it.
     pub fn close(&self) -> Operation<(), ObjectError> {
         let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.close_consumer(id, CloseReason::Called)
-        })
+        self.router
+            .enqueue(move |router| router.close_consumer(id, CloseReason::Called))
     }
 
     /// How it is when the operation takes effect.
     pub fn status(&self) -> Operation<ConsumerStatus, ObjectError> {
         let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.consumer_status(id)
-        })
+        self.router
+            .enqueue(move |router| router.consumer_status(id))
     }
 
     /// What it tells.
@@ -155,14 +168,46 @@ impl Consumer {
 pub(super) struct ConsumerState {
     pub(super) transport: TransportId,
     pub(super) producer: ProducerId,
-    pub(super) own_paused: bool,
-    pub(super) producer_paused: Replica<bool>,
+    own_paused: bool,
+    producer_paused: Replica<bool>,
+    /// Where its media goes out, if any does.
+    pub(super) on_network: Option<ConsumerOnNetwork>,
     /// If it feeds a producer of another router: which.
     pub(super) piped_to: Option<PipedTo>,
     pub(super) events: EventSink<ConsumerEvent>,
 }
 
 impl ConsumerState {
+    pub(super) fn new(
+        transport: TransportId,
+        producer: ProducerId,
+        options: ConsumerOptions,
+        producer_paused: Versioned<bool>,
+        piped_to: Option<PipedTo>,
+        events: EventSink<ConsumerEvent>,
+    ) -> Self {
+        Self {
+            transport,
+            producer,
+            own_paused: options.paused,
+            producer_paused: Replica::of(producer_paused),
+            on_network: None,
+            piped_to,
+            events,
+        }
+    }
+
+    /// Whether media goes out.
+    pub(super) const fn is_active(&self) -> bool {
+        !self.own_paused && !self.producer_paused.state()
+    }
+
+    /// The application pauses it, or lets it go on.
+    pub(super) fn set_own_paused(&mut self, paused: bool) {
+        self.own_paused = paused;
+        self.tell_network();
+    }
+
     /// The producer has changed.
     pub(super) fn producer_changed(&mut self, paused: Versioned<bool>) {
         if !self.producer_paused.apply(paused) {
@@ -174,6 +219,22 @@ impl ConsumerState {
         });
         if let Some(piped_to) = &self.piped_to {
             piped_to.source_changed(paused);
+        }
+        self.tell_network();
+    }
+
+    fn tell_network(&mut self) {
+        let active = self.is_active();
+        if let Some(on_network) = &mut self.on_network {
+            on_network.set_active(active);
+        }
+    }
+
+    pub(super) const fn status(&self) -> ConsumerStatus {
+        ConsumerStatus {
+            paused: self.own_paused,
+            producer_paused: self.producer_paused.state(),
+            producer_changes: self.producer_paused.version(),
         }
     }
 }

@@ -3,6 +3,8 @@
 use rtc_thread::CallError;
 use thiserror::Error;
 
+use crate::ApiError;
+
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
 
 /// Why an operation on an object was refused.
@@ -27,12 +29,27 @@ pub enum ObjectError {
     /// A router cannot be piped to itself.
     #[error("a router cannot be piped to itself")]
     SameRouter,
+    /// The worker has no network thread, or it has ended.
+    #[error("there is no network thread")]
+    NoNetwork,
+    /// The producer sends nothing that could go out on a network.
+    #[error("producer {0} sends nothing")]
+    NoMedia(ProducerId),
+    /// The offer cannot be answered.
+    #[error(transparent)]
+    Offer(ApiError),
     /// The object has as many dependents as it may have.
     #[error("the limit of {0} is reached")]
     TooMany(usize),
     /// The operation panicked, which is a fault of ours.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<ApiError> for ObjectError {
+    fn from(error: ApiError) -> Self {
+        Self::Offer(error)
+    }
 }
 
 impl From<CallError> for ObjectError {

@@ -1,9 +1,13 @@
 //! What an object tells the application.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, never, unbounded};
+use parking_lot::Mutex;
+use rtc_thread::ThreadBound;
 
 /// Why an object was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +23,10 @@ pub enum CloseReason {
     TransportClosed,
     /// Its router was closed: `routerclose`.
     RouterClosed,
+    /// Its client said goodbye, or has vanished.
+    Disconnected,
+    /// It was not to be had after all: the offer could not be answered.
+    Refused,
     /// Its worker was closed, or has failed: `workerclose`.
     WorkerClosed,
 }
@@ -31,10 +39,31 @@ pub struct Events<E> {
     /// What to say if the object's thread is gone without a word.
     worker_closed: Option<E>,
     /// Tells the object that somebody may read them.
-    _read: Arc<()>,
+    reader: Arc<Reader>,
+}
+
+/// Who waits for an event.
+#[derive(Debug, Default)]
+struct Reader(Mutex<Option<Waker>>);
+
+impl Reader {
+    fn wake(&self) {
+        let waker = self.0.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 impl<E: Clone> Events<E> {
+    fn ended() -> Self {
+        Self {
+            receiver: never(),
+            worker_closed: None,
+            reader: Arc::default(),
+        }
+    }
+
     /// The next event, if there is one.
     pub fn try_next(&mut self) -> Option<E> {
         match self.receiver.try_recv() {
@@ -49,9 +78,64 @@ impl<E: Clone> Events<E> {
         }
     }
 
+    /// The next event, once there is one; `None` after the last. For any executor.
+    pub async fn next(&mut self) -> Option<E> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<E>> {
+        // First, lest an event slip through between the look and the wait.
+        *self.reader.0.lock() = Some(context.waker().clone());
+        match self.try_next() {
+            Some(event) => Poll::Ready(Some(event)),
+            None if self.worker_closed.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Has each event handled on a thread, those that wait already first. None comes here any more.
+    pub fn hand_to<S: 'static>(
+        &mut self,
+        target: &ThreadBound<S>,
+        handle: impl Fn(&mut S, E) + Send + Sync + 'static,
+    ) where
+        E: Send + 'static,
+    {
+        let hand_over = HandOver {
+            events: Mutex::new(std::mem::replace(self, Self::ended())),
+            target: target.clone(),
+            handle: Arc::new(handle),
+        };
+        Arc::new(hand_over).wake();
+    }
+
     /// All the events there are.
     pub fn drain(&mut self) -> Vec<E> {
         std::iter::from_fn(|| self.try_next()).collect()
+    }
+}
+
+/// Passes events on to a thread, from within whatever thread they come from.
+struct HandOver<S: 'static, E> {
+    events: Mutex<Events<E>>,
+    target: ThreadBound<S>,
+    handle: Arc<dyn Fn(&mut S, E) + Send + Sync>,
+}
+
+impl<S: 'static, E: Clone + Send + 'static> Wake for HandOver<S, E> {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        // Held while events are passed on, so that they are in order.
+        let mut events = self.events.lock();
+        while let Poll::Ready(Some(event)) = events.poll_next(&mut Context::from_waker(&waker)) {
+            let handle = self.handle.clone();
+            // A thread that has quit wants to know no more.
+            let _ = self.target.post(move |state| handle(state, event));
+        }
+        if events.worker_closed.is_none() {
+            // Nothing will come that could wake this.
+            events.reader.0.lock().take();
+        }
     }
 }
 
@@ -71,7 +155,7 @@ impl<E> fmt::Debug for Events<E> {
 
 /// Where an object puts its events: for everyone who has a handle to it.
 #[derive(Debug)]
-pub(super) struct EventSink<E>(Vec<(Sender<Item<E>>, Weak<()>)>);
+pub(super) struct EventSink<E>(Vec<(Sender<Item<E>>, Weak<Reader>)>);
 
 impl<E: From<CloseReason> + Clone> EventSink<E> {
     /// A sink, and where its events are read.
@@ -89,13 +173,13 @@ impl<E: From<CloseReason> + Clone> EventSink<E> {
     /// Another place where the events from here on are read.
     pub(super) fn subscribe(&mut self) -> Events<E> {
         let (sender, receiver) = unbounded();
-        let read = Arc::new(());
-        self.0.retain(|(_, read)| read.strong_count() > 0);
-        self.0.push((sender, Arc::downgrade(&read)));
+        let reader = Arc::new(Reader::default());
+        self.0.retain(|(_, reader)| reader.strong_count() > 0);
+        self.0.push((sender, Arc::downgrade(&reader)));
         Events {
             receiver,
             worker_closed: Some(CloseReason::WorkerClosed.into()),
-            _read: read,
+            reader,
         }
     }
 
@@ -110,9 +194,25 @@ impl<E: From<CloseReason> + Clone> EventSink<E> {
     }
 
     fn put(&mut self, event: E, is_last: bool) {
-        self.0.retain(|(sender, _)| {
+        self.0.retain(|(sender, reader)| {
             let event = event.clone();
-            sender.send(Item { event, is_last }).is_ok()
+            let sent = sender.send(Item { event, is_last }).is_ok();
+            if let Some(reader) = reader.upgrade() {
+                reader.wake();
+            }
+            sent
         });
+    }
+}
+
+impl<E> Drop for EventSink<E> {
+    /// The object's thread is gone without a word: that, too, is an event.
+    fn drop(&mut self) {
+        for (sender, reader) in self.0.drain(..) {
+            drop(sender);
+            if let Some(reader) = reader.upgrade() {
+                reader.wake();
+            }
+        }
     }
 }

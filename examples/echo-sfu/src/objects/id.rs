@@ -10,9 +10,14 @@ macro_rules! id {
         pub struct $name(u64);
 
         impl $name {
-            pub(super) fn next() -> Self {
+            pub(crate) fn next() -> Self {
                 static NEXT: AtomicU64 = AtomicU64::new(1);
                 Self(NEXT.fetch_add(1, Ordering::Relaxed))
+            }
+
+            /// They are given out one by one.
+            pub(crate) const fn number(self) -> u64 {
+                self.0
             }
         }
 

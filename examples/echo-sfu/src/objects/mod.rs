@@ -22,15 +22,18 @@
 //! `cargo run --release -p echo-sfu --example founding_scenario` tries both rules on thousands of
 //! interleavings of a scenario that breaks SFUs made of listeners, and of its variants.
 
+mod address;
 mod consumer;
 mod error;
 mod events;
 mod id;
+mod on_network;
 mod pipe;
 mod producer;
 mod replica;
 mod router;
 mod transport;
+mod webrtc_transport;
 mod worker;
 
 pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, ConsumerStatus};
@@ -41,4 +44,7 @@ pub use pipe::Piped;
 pub use producer::{Producer, ProducerEvent, ProducerOptions, ProducerStatus};
 pub use router::{Router, RouterEvent};
 pub use transport::{DirectTransport, TransportEvent};
+pub use webrtc_transport::{Purpose, WebRtcTransport};
 pub use worker::Worker;
+
+pub(crate) use address::RouterAddress;

@@ -4,13 +4,12 @@
 //! producer; the order carries the state as it is in that step. Whatever changes after that goes the
 //! same way, from the same thread to the same thread, and so arrives after the order, in order.
 
-use rtc_thread::ThreadBound;
-
+use super::address::RouterAddress;
 use super::consumer::{Consumer, ConsumerEvent};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId};
-use super::producer::{Producer, ProducerOptions};
+use super::producer::{Producer, ProducerMedia, ProducerOptions, ProducerSource};
 use super::replica::{Replica, Versioned};
 use super::router::Router;
 use super::worker::{WorkerState, enqueue};
@@ -25,13 +24,6 @@ pub struct Piped {
     pub consumer: Consumer,
     /// The producer that it is on the other router.
     pub producer: Producer,
-}
-
-/// A router, wherever it is.
-#[derive(Debug, Clone)]
-pub(super) struct RouterAddress {
-    pub(super) id: RouterId,
-    pub(super) worker: ThreadBound<WorkerState>,
 }
 
 /// The far end of a pipe, as the consumer knows it that feeds it.
@@ -63,25 +55,19 @@ impl PipedTo {
     }
 
     pub(super) fn source_changed(&self, paused: Versioned<bool>) {
-        let (id, producer) = (self.router.id, self.producer);
-        // Refused if the other worker is closed, and all its objects with it.
-        let _ = self.router.worker.post(move |state| {
-            if let Ok(router) = state.router(id) {
-                router.piped_source_changed(producer, paused);
-            }
-        });
+        let producer = self.producer;
+        self.router
+            .post(move |router| router.piped_source_changed(producer, paused));
     }
 }
 
 impl Drop for PipedTo {
     /// However the consumer ends, a panic of its thread included, the producer that it feeds does.
     fn drop(&mut self) {
-        let (id, producer) = (self.router.id, self.producer);
-        let _ = self.router.worker.post(move |state| {
-            if let Ok(router) = state.router(id) {
-                // It may be closed already, for a reason of its own.
-                let _ = router.close_producer(producer, CloseReason::ProducerClosed);
-            }
+        let producer = self.producer;
+        self.router.post(move |router| {
+            // It may be closed already, for a reason of its own.
+            let _ = router.close_producer(producer, CloseReason::ProducerClosed);
         });
     }
 }
@@ -89,15 +75,11 @@ impl Drop for PipedTo {
 impl Drop for PipedFrom {
     /// However the producer ends, or does not even come into being, the consumer that feeds it ends.
     fn drop(&mut self) {
-        let Some(consumer) = self.consumer else {
-            return;
-        };
-        let id = self.router.id;
-        let _ = self.router.worker.post(move |state| {
-            if let Ok(router) = state.router(id) {
+        if let Some(consumer) = self.consumer {
+            self.router.post(move |router| {
                 let _ = router.close_consumer(consumer, CloseReason::FarEndClosed);
-            }
-        });
+            });
+        }
     }
 }
 
@@ -109,7 +91,7 @@ impl Router {
     ///
     /// mediasoup: `pipeToRouter`.
     pub fn pipe(&self, producer: ProducerId, to: &Self) -> Operation<Piped, ObjectError> {
-        let (from, to) = (self.address(), to.address());
+        let (from, to) = (self.address().clone(), to.address().clone());
         enqueue(&self.address().worker, move |state, reply| {
             if let Err((reply, error)) = state.begin_pipe(from, producer, to, reply) {
                 reply.send(Err(error));
@@ -125,6 +107,7 @@ pub(super) struct NearEnd {
     pub(super) feeds: ProducerId,
     pub(super) is_new: bool,
     pub(super) paused: Versioned<bool>,
+    pub(super) media: Option<ProducerMedia>,
     pub(super) events: Events<ConsumerEvent>,
 }
 
@@ -136,6 +119,8 @@ struct Order {
     source: PipedFrom,
     is_new: bool,
     paused: Versioned<bool>,
+    /// What it sends arrives where it did, and goes from there to wherever it is consumed.
+    media: Option<ProducerMedia>,
     /// The near end of it, for whoever asked.
     consumer: Consumer,
 }
@@ -167,8 +152,7 @@ impl WorkerState {
             consumer: Consumer::new(
                 end.consumer,
                 producer,
-                from.id,
-                from.worker.clone(),
+                from.clone(),
                 end.paused.state,
                 end.events,
             ),
@@ -179,6 +163,7 @@ impl WorkerState {
             },
             is_new: end.is_new,
             paused: end.paused,
+            media: end.media,
             to: to.clone(),
         };
         // If it is refused, the order is dropped, and closes the consumer; the reply settles.
@@ -194,8 +179,12 @@ impl WorkerState {
         let events = if order.is_new {
             let (sink, events) = EventSink::new();
             let transport = router.pipe_transport(order.from)?;
-            let source = (order.source, Replica::of(order.paused));
-            router.add_producer(order.producer, transport, options, Some(source), sink)?;
+            let came_from = ProducerSource::Router {
+                pipe: order.source,
+                paused: Replica::of(order.paused),
+                media: order.media,
+            };
+            router.add_producer(order.producer, transport, options, came_from, sink)?;
             events
         } else {
             // It may have been closed here, of which the near end has not heard yet.
@@ -203,10 +192,9 @@ impl WorkerState {
                 .subscribe_to_producer(order.producer)
                 .ok_or(ObjectError::ProducerClosed(order.producer))?
         };
-        let (id, worker) = (order.to.id, order.to.worker);
         Ok(Piped {
             consumer: order.consumer,
-            producer: Producer::new(order.producer, id, worker, events),
+            producer: Producer::new(order.producer, order.to, events),
         })
     }
 }

@@ -1,15 +1,17 @@
 //! A producer: media that comes in.
 
-use rtc_thread::ThreadBound;
 use serde::Serialize;
 
+use super::address::RouterAddress;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ProducerId, RouterId, TransportId};
+use super::id::{ProducerId, TransportId};
+use super::on_network::ProducerOnNetwork;
 use super::pipe::PipedFrom;
 use super::replica::{Replica, Source, Versioned};
-use super::worker::{WorkerState, enqueue_on_router};
 use crate::Operation;
+use crate::media::{Media, TrackInfo};
+use crate::network::Origin;
 
 /// What a producer begins with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,24 +69,17 @@ pub struct ProducerStatus {
 #[derive(Debug)]
 pub struct Producer {
     id: ProducerId,
-    router: RouterId,
-    worker: ThreadBound<WorkerState>,
+    router: RouterAddress,
     events: Events<ProducerEvent>,
 }
 
 impl Producer {
     pub(super) fn new(
         id: ProducerId,
-        router: RouterId,
-        worker: ThreadBound<WorkerState>,
+        router: RouterAddress,
         events: Events<ProducerEvent>,
     ) -> Self {
-        Self {
-            id,
-            router,
-            worker,
-            events,
-        }
+        Self { id, router, events }
     }
 
     /// Its name.
@@ -104,25 +99,22 @@ impl Producer {
 
     fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
         let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.set_producer_paused(id, paused)
-        })
+        self.router
+            .enqueue(move |router| router.set_producer_paused(id, paused))
     }
 
     /// Closes it, and all its consumers.
     pub fn close(&self) -> Operation<(), ObjectError> {
         let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.close_producer(id, CloseReason::Called)
-        })
+        self.router
+            .enqueue(move |router| router.close_producer(id, CloseReason::Called))
     }
 
     /// How it is when the operation takes effect.
     pub fn status(&self) -> Operation<ProducerStatus, ObjectError> {
         let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.producer_status(id)
-        })
+        self.router
+            .enqueue(move |router| router.producer_status(id))
     }
 
     /// What it tells.
@@ -131,14 +123,35 @@ impl Producer {
     }
 }
 
+/// What a producer sends, and where that arrives.
+#[derive(Debug, Clone)]
+pub(super) struct ProducerMedia {
+    pub(super) media: Media,
+    pub(super) origin: Origin,
+}
+
+/// Where a producer comes from.
+#[derive(Debug)]
+pub(super) enum ProducerSource {
+    /// The application says that it is there; it sends nothing.
+    Application,
+    /// Its media arrives on a network thread.
+    Network(ProducerOnNetwork, Media),
+    /// It is a producer of another router.
+    Router {
+        pipe: PipedFrom,
+        paused: Replica<bool>,
+        media: Option<ProducerMedia>,
+    },
+}
+
 /// A producer as its router knows it.
 #[derive(Debug)]
 pub(super) struct ProducerState {
     pub(super) transport: TransportId,
     /// Whether the application has paused it here.
     own_paused: bool,
-    /// If it is piped from another router: where from, and whether it is paused there.
-    pub(super) piped_from: Option<(PipedFrom, Replica<bool>)>,
+    source: ProducerSource,
     /// Whether it is paused, for either reason. Its consumers have copies of this.
     pub(super) paused: Source<bool>,
     pub(super) events: EventSink<ProducerEvent>,
@@ -148,17 +161,28 @@ impl ProducerState {
     pub(super) fn new(
         transport: TransportId,
         options: ProducerOptions,
-        piped_from: Option<(PipedFrom, Replica<bool>)>,
+        source: ProducerSource,
         events: EventSink<ProducerEvent>,
     ) -> Self {
-        let is_paused_there = piped_from.as_ref().is_some_and(|(_, there)| there.state());
-        Self {
+        let mut producer = Self {
             transport,
             own_paused: options.paused,
-            piped_from,
-            paused: Source::new(options.paused || is_paused_there),
+            source,
+            paused: Source::new(false),
             events,
-        }
+        };
+        producer.paused = Source::new(producer.is_paused());
+        producer.tell_network();
+        producer
+    }
+
+    /// Whether it is paused follows from what is known here and of where it comes from.
+    fn is_paused(&self) -> bool {
+        let is_paused_there = match &self.source {
+            ProducerSource::Router { paused, .. } => paused.state(),
+            ProducerSource::Application | ProducerSource::Network(..) => false,
+        };
+        self.own_paused || is_paused_there
     }
 
     /// The application pauses it, or lets it go on. Returns what the consumers are to know.
@@ -167,17 +191,50 @@ impl ProducerState {
         self.settle()
     }
 
-    /// Whether it is paused follows from what is known here and of where it comes from.
-    pub(super) fn settle(&mut self) -> Option<Versioned<bool>> {
-        let is_paused_there = self
-            .piped_from
-            .as_ref()
-            .is_some_and(|(_, there)| there.state());
-        let changed = self.paused.set(self.own_paused || is_paused_there)?;
+    /// What it is piped from has changed. Returns what the consumers are to know.
+    pub(super) fn piped_source_changed(
+        &mut self,
+        changed: Versioned<bool>,
+    ) -> Option<Versioned<bool>> {
+        match &mut self.source {
+            ProducerSource::Router { paused, .. } => {
+                let is_news = paused.apply(changed);
+                is_news.then(|| self.settle()).flatten()
+            }
+            ProducerSource::Application | ProducerSource::Network(..) => None,
+        }
+    }
+
+    fn settle(&mut self) -> Option<Versioned<bool>> {
+        let changed = self.paused.set(self.is_paused())?;
         self.events.send(match changed.state {
             true => ProducerEvent::Paused,
             false => ProducerEvent::Resumed,
         });
+        self.tell_network();
         Some(changed)
+    }
+
+    fn tell_network(&mut self) {
+        let paused = self.paused.current().state;
+        if let ProducerSource::Network(on_network, _) = &mut self.source {
+            on_network.set_paused(paused);
+        }
+    }
+
+    /// What it sends, and where that arrives; `None` if it sends nothing.
+    pub(super) fn media(&self) -> Option<ProducerMedia> {
+        match &self.source {
+            ProducerSource::Application => None,
+            ProducerSource::Network(on_network, media) => Some(ProducerMedia {
+                media: media.clone(),
+                origin: on_network.origin(),
+            }),
+            ProducerSource::Router { media, .. } => media.clone(),
+        }
+    }
+
+    pub(super) fn track(&self) -> Option<TrackInfo> {
+        Some(self.media()?.media.info())
     }
 }

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use rtc_thread::ThreadBound;
-
+use super::address::RouterAddress;
 use super::consumer::{ConsumerEvent, ConsumerOptions, ConsumerState, ConsumerStatus};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
-use super::pipe::{NearEnd, PipedFrom, PipedTo, RouterAddress};
-use super::producer::{ProducerEvent, ProducerOptions, ProducerState, ProducerStatus};
-use super::replica::{Replica, Versioned};
-use super::transport::{DirectTransport, TransportEvent, TransportState};
-use super::worker::{WorkerState, enqueue, enqueue_on_router};
+use super::on_network::{ConsumerOnNetwork, TransportOnNetwork};
+use super::pipe::{NearEnd, PipedTo};
+use super::producer::{
+    ProducerEvent, ProducerOptions, ProducerSource, ProducerState, ProducerStatus,
+};
+use super::replica::Versioned;
+use super::transport::{DirectTransport, TransportKind, TransportState};
+use super::webrtc_transport::Opening;
+use super::worker::enqueue;
 use crate::Operation;
+use crate::network::NetworkThreads;
+use crate::rtp::rate::BitRate;
 
 /// How many transports, producers and consumers a router may have, of each; and routers a worker.
 pub(super) const MAX_MEMBERS: usize = 10_000;
@@ -37,46 +42,42 @@ impl From<CloseReason> for RouterEvent {
 /// mediasoup: `Router`.
 #[derive(Debug)]
 pub struct Router {
-    id: RouterId,
-    worker: ThreadBound<WorkerState>,
+    address: RouterAddress,
     events: Events<RouterEvent>,
 }
 
 impl Router {
-    pub(super) fn new(
-        id: RouterId,
-        worker: ThreadBound<WorkerState>,
-        events: Events<RouterEvent>,
-    ) -> Self {
-        Self { id, worker, events }
+    pub(super) const fn new(address: RouterAddress, events: Events<RouterEvent>) -> Self {
+        Self { address, events }
     }
 
     /// Its name.
     pub fn id(&self) -> RouterId {
-        self.id
+        self.address.id
     }
 
-    pub(super) fn address(&self) -> RouterAddress {
-        RouterAddress {
-            id: self.id,
-            worker: self.worker.clone(),
-        }
+    pub(super) const fn address(&self) -> &RouterAddress {
+        &self.address
     }
 
     /// Creates a transport to the application itself.
     pub fn create_direct_transport(&self) -> Operation<DirectTransport, ObjectError> {
-        let (router, worker) = (self.id, self.worker.clone());
-        enqueue_on_router(&self.worker, router, move |state| {
-            let (sink, events) = EventSink::new();
-            let id = state.add_transport(sink, None)?;
-            Ok(DirectTransport::new(id, router, worker, events))
+        let address = self.address.clone();
+        self.address.enqueue(move |state| {
+            let (id, (sink, events)) = (TransportId::next(), EventSink::new());
+            let transport = TransportState {
+                kind: TransportKind::Direct,
+                events: sink,
+            };
+            state.add_transport(id, transport)?;
+            Ok(DirectTransport::new(id, address, events))
         })
     }
 
     /// Closes it, and everything in it.
     pub fn close(&self) -> Operation<(), ObjectError> {
-        let id = self.id;
-        enqueue(&self.worker, move |state, reply| {
+        let id = self.id();
+        enqueue(&self.address.worker, move |state, reply| {
             let found = state.router(id).map(|_| ());
             state.close_router(id, CloseReason::Called);
             reply.send(found);
@@ -91,7 +92,8 @@ impl Router {
 
 /// A router as its worker knows it.
 #[derive(Debug)]
-pub(super) struct RouterState {
+pub(crate) struct RouterState {
+    networks: NetworkThreads,
     events: EventSink<RouterEvent>,
     transports: BTreeMap<TransportId, TransportState>,
     producers: BTreeMap<ProducerId, ProducerState>,
@@ -99,8 +101,9 @@ pub(super) struct RouterState {
 }
 
 impl RouterState {
-    pub(super) fn new(events: EventSink<RouterEvent>) -> Self {
+    pub(super) fn new(networks: NetworkThreads, events: EventSink<RouterEvent>) -> Self {
         Self {
+            networks,
             events,
             transports: BTreeMap::new(),
             producers: BTreeMap::new(),
@@ -119,36 +122,100 @@ impl RouterState {
         for (_, mut producer) in std::mem::take(&mut self.producers) {
             producer.events.close(below);
         }
-        for (_, mut transport) in std::mem::take(&mut self.transports) {
-            transport.events.close(below);
+        for (id, transport) in std::mem::take(&mut self.transports) {
+            end_transport(id, transport, below);
         }
         self.events.close(reason);
     }
 
-    fn add_transport(
+    pub(super) const fn networks(&self) -> &NetworkThreads {
+        &self.networks
+    }
+
+    pub(super) fn add_transport(
         &mut self,
-        events: EventSink<TransportEvent>,
-        pipe_to: Option<RouterId>,
-    ) -> Result<TransportId, ObjectError> {
+        id: TransportId,
+        transport: TransportState,
+    ) -> Result<(), ObjectError> {
         if self.transports.len() >= MAX_MEMBERS {
             return Err(ObjectError::TooMany(MAX_MEMBERS));
         }
-        let id = TransportId::next();
-        self.transports
-            .insert(id, TransportState { events, pipe_to });
-        Ok(id)
+        self.transports.insert(id, transport);
+        Ok(())
     }
 
     /// The transport of the pipe to another router, the same whoever needs it first.
     pub(super) fn pipe_transport(&mut self, to: RouterId) -> Result<TransportId, ObjectError> {
-        let known = self
-            .transports
-            .iter()
-            .find(|(_, transport)| transport.pipe_to == Some(to));
-        match known {
-            Some((id, _)) => Ok(*id),
-            None => self.add_transport(EventSink::unheard(), Some(to)),
+        let mut transports = self.transports.iter();
+        let known = transports.find(|(_, transport)| transport.leads_to(to));
+        if let Some((id, _)) = known {
+            return Ok(*id);
         }
+        let id = TransportId::next();
+        let transport = TransportState {
+            kind: TransportKind::Pipe(to),
+            events: EventSink::unheard(),
+        };
+        self.add_transport(id, transport)?;
+        Ok(id)
+    }
+
+    pub(super) fn transport_on_network(&self, id: TransportId) -> Option<&TransportOnNetwork> {
+        self.transports.get(&id)?.on_network()
+    }
+
+    pub(super) fn set_opening(&mut self, id: TransportId, waits: Opening) {
+        if let Some(transport) = self.transports.get_mut(&id)
+            && let TransportKind::WebRtc { opening, .. } = &mut transport.kind
+        {
+            *opening = Some(waits);
+        }
+    }
+
+    pub(super) fn take_opening(&mut self, id: TransportId) -> Option<Opening> {
+        match &mut self.transports.get_mut(&id)?.kind {
+            TransportKind::WebRtc { opening, .. } => opening.take(),
+            TransportKind::Direct | TransportKind::Pipe(_) => None,
+        }
+    }
+
+    /// Notes what a client's downlink carries. Returns what those are to send, at most, who send what
+    /// it is sent.
+    pub(super) fn note_downlink(
+        &mut self,
+        id: TransportId,
+        estimate: Option<BitRate>,
+    ) -> Vec<(TransportId, Option<BitRate>)> {
+        match self.transports.get_mut(&id).map(|own| &mut own.kind) {
+            Some(TransportKind::WebRtc { downlink, .. }) => *downlink = estimate,
+            _ => return Vec::new(),
+        }
+        let sends = |consumer: &&ConsumerState| consumer.transport == id;
+        let mut producers: Vec<_> = self
+            .consumers
+            .values()
+            .filter(sends)
+            .map(|consumer| consumer.producer)
+            .collect();
+        producers.dedup();
+        let senders = producers.iter().filter_map(|id| self.producers.get(id));
+        let mut senders: Vec<_> = senders.map(|producer| producer.transport).collect();
+        senders.sort_unstable();
+        senders.dedup();
+        let limits = senders.iter().map(|id| (*id, self.limit_of(*id)));
+        limits.collect()
+    }
+
+    /// What the best of those can be sent who are sent what this transport sends; `None` if one of
+    /// them can be sent everything.
+    fn limit_of(&self, sender: TransportId) -> Option<BitRate> {
+        let is_sent_it = |consumer: &&ConsumerState| {
+            let producer = self.producers.get(&consumer.producer);
+            producer.is_some_and(|producer| producer.transport == sender)
+        };
+        let receivers = self.consumers.values().filter(is_sent_it);
+        let downlinks = receivers.map(|own| self.transports.get(&own.transport)?.downlink());
+        downlinks.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     fn check_transport(&self, id: TransportId) -> Result<(), ObjectError> {
@@ -175,22 +242,23 @@ impl RouterState {
         for producer in producers.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.close_producer(producer, CloseReason::TransportClosed)?;
         }
-        if let Some(mut transport) = self.transports.remove(&id) {
-            transport.events.close(reason);
+        if let Some(transport) = self.transports.remove(&id) {
+            tracing::debug!(transport = ?id, ?reason, "transport closed");
+            end_transport(id, transport, reason);
         }
         Ok(())
     }
 
     pub(super) fn produce(
         &mut self,
+        id: ProducerId,
         transport: TransportId,
         options: ProducerOptions,
+        source: ProducerSource,
         events: EventSink<ProducerEvent>,
-    ) -> Result<ProducerId, ObjectError> {
+    ) -> Result<(), ObjectError> {
         self.check_transport(transport)?;
-        let id = ProducerId::next();
-        self.add_producer(id, transport, options, None, events)?;
-        Ok(id)
+        self.add_producer(id, transport, options, source, events)
     }
 
     pub(super) fn add_producer(
@@ -198,18 +266,18 @@ impl RouterState {
         id: ProducerId,
         transport: TransportId,
         options: ProducerOptions,
-        piped_from: Option<(PipedFrom, Replica<bool>)>,
+        source: ProducerSource,
         events: EventSink<ProducerEvent>,
     ) -> Result<(), ObjectError> {
         if self.producers.len() >= MAX_MEMBERS {
             return Err(ObjectError::TooMany(MAX_MEMBERS));
         }
-        let producer = ProducerState::new(transport, options, piped_from, events);
+        let producer = ProducerState::new(transport, options, source, events);
         self.producers.insert(id, producer);
         Ok(())
     }
 
-    fn producer(&mut self, id: ProducerId) -> Result<&mut ProducerState, ObjectError> {
+    pub(super) fn producer(&mut self, id: ProducerId) -> Result<&mut ProducerState, ObjectError> {
         self.producers
             .get_mut(&id)
             .ok_or(ObjectError::ProducerClosed(id))
@@ -236,13 +304,8 @@ impl RouterState {
 
     /// What a producer here is piped from has changed.
     pub(super) fn piped_source_changed(&mut self, id: ProducerId, paused: Versioned<bool>) {
-        let Some(producer) = self.producers.get_mut(&id) else {
-            return;
-        };
-        if let Some((_, there)) = &mut producer.piped_from
-            && there.apply(paused)
-            && let Some(changed) = producer.settle()
-        {
+        let producer = self.producers.get_mut(&id);
+        if let Some(changed) = producer.and_then(|own| own.piped_source_changed(paused)) {
             self.producer_changed(id, changed);
         }
     }
@@ -275,10 +338,14 @@ impl RouterState {
 
     /// The transport of a pipe is there as long as something goes through it.
     fn forget_idle_pipe(&mut self, id: TransportId) {
-        let is_pipe = |transport: &TransportState| transport.pipe_to.is_some();
         let is_used = self.consumers.values().any(|own| own.transport == id)
             || self.producers.values().any(|own| own.transport == id);
-        if self.transports.get(&id).is_some_and(is_pipe) && !is_used {
+        if self
+            .transports
+            .get(&id)
+            .is_some_and(TransportState::is_pipe)
+            && !is_used
+        {
             self.transports.remove(&id);
         }
     }
@@ -303,33 +370,39 @@ impl RouterState {
         options: ConsumerOptions,
         events: EventSink<ConsumerEvent>,
     ) -> Result<(ConsumerId, Versioned<bool>), ObjectError> {
+        let id = ConsumerId::next();
+        let paused = self.consume_as(id, transport, producer, options, events)?;
+        Ok((id, paused))
+    }
+
+    pub(super) fn consume_as(
+        &mut self,
+        id: ConsumerId,
+        transport: TransportId,
+        producer: ProducerId,
+        options: ConsumerOptions,
+        events: EventSink<ConsumerEvent>,
+    ) -> Result<Versioned<bool>, ObjectError> {
         self.check_transport(transport)?;
-        self.add_consumer(transport, producer, options, None, events)
+        self.add_consumer(id, transport, producer, options, None, events)
     }
 
     fn add_consumer(
         &mut self,
+        id: ConsumerId,
         transport: TransportId,
         producer: ProducerId,
         options: ConsumerOptions,
         piped_to: Option<PipedTo>,
         events: EventSink<ConsumerEvent>,
-    ) -> Result<(ConsumerId, Versioned<bool>), ObjectError> {
+    ) -> Result<Versioned<bool>, ObjectError> {
         if self.consumers.len() >= MAX_MEMBERS {
             return Err(ObjectError::TooMany(MAX_MEMBERS));
         }
         let paused = self.producer(producer)?.paused.current();
-        let id = ConsumerId::next();
-        let consumer = ConsumerState {
-            transport,
-            producer,
-            own_paused: options.paused,
-            producer_paused: Replica::of(paused),
-            piped_to,
-            events,
-        };
+        let consumer = ConsumerState::new(transport, producer, options, paused, piped_to, events);
         self.consumers.insert(id, consumer);
-        Ok((id, paused))
+        Ok(paused)
     }
 
     /// The consumer that feeds a producer of another router, the same if there is one.
@@ -338,7 +411,8 @@ impl RouterState {
         producer: ProducerId,
         to: &RouterAddress,
     ) -> Result<NearEnd, ObjectError> {
-        let paused = self.producer(producer)?.paused.current();
+        let source = self.producer(producer)?;
+        let (paused, media) = (source.paused.current(), source.media());
         for (id, consumer) in &mut self.consumers {
             if consumer.producer == producer
                 && let Some(piped_to) = &consumer.piped_to
@@ -349,6 +423,7 @@ impl RouterState {
                     feeds: piped_to.producer(),
                     is_new: false,
                     paused,
+                    media,
                     events: consumer.events.subscribe(),
                 });
             }
@@ -358,18 +433,19 @@ impl RouterState {
         let (sink, events) = EventSink::new();
         let options = ConsumerOptions::new();
         let piped_to = PipedTo::new(to.clone(), feeds);
-        let (consumer, paused) =
-            self.add_consumer(transport, producer, options, Some(piped_to), sink)?;
+        let consumer = ConsumerId::next();
+        self.add_consumer(consumer, transport, producer, options, Some(piped_to), sink)?;
         Ok(NearEnd {
             consumer,
             feeds,
             is_new: true,
             paused,
+            media,
             events,
         })
     }
 
-    fn consumer(&mut self, id: ConsumerId) -> Result<&mut ConsumerState, ObjectError> {
+    pub(super) fn consumer(&mut self, id: ConsumerId) -> Result<&mut ConsumerState, ObjectError> {
         self.consumers
             .get_mut(&id)
             .ok_or(ObjectError::ConsumerClosed(id))
@@ -380,7 +456,7 @@ impl RouterState {
         id: ConsumerId,
         paused: bool,
     ) -> Result<(), ObjectError> {
-        self.consumer(id)?.own_paused = paused;
+        self.consumer(id)?.set_own_paused(paused);
         Ok(())
     }
 
@@ -402,11 +478,27 @@ impl RouterState {
         &mut self,
         id: ConsumerId,
     ) -> Result<ConsumerStatus, ObjectError> {
-        let consumer = self.consumer(id)?;
-        Ok(ConsumerStatus {
-            paused: consumer.own_paused,
-            producer_paused: consumer.producer_paused.state(),
-            producer_changes: consumer.producer_paused.version(),
-        })
+        Ok(self.consumer(id)?.status())
     }
+
+    /// Has the part of a consumer that is on a network thread do something. One that has none has
+    /// nothing to do.
+    pub(super) fn with_consumer_on_network(
+        &mut self,
+        id: ConsumerId,
+        act: impl FnOnce(&ConsumerOnNetwork),
+    ) -> Result<(), ObjectError> {
+        self.consumer(id)?.on_network.as_ref().map(act);
+        Ok(())
+    }
+}
+
+/// The last of a transport. Whoever waits for it to be open waits no longer.
+fn end_transport(id: TransportId, mut transport: TransportState, reason: CloseReason) {
+    if let TransportKind::WebRtc { opening, .. } = &mut transport.kind
+        && let Some(opening) = opening.take()
+    {
+        opening.abandon(id);
+    }
+    transport.events.close(reason);
 }

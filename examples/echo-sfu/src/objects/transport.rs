@@ -1,14 +1,15 @@
 //! Transports: where media comes in and goes out.
 
-use rtc_thread::ThreadBound;
-
+use super::address::RouterAddress;
 use super::consumer::{Consumer, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ProducerId, RouterId, TransportId};
-use super::producer::{Producer, ProducerOptions};
-use super::worker::{WorkerState, enqueue_on_router};
+use super::on_network::TransportOnNetwork;
+use super::producer::{Producer, ProducerOptions, ProducerSource};
+use super::webrtc_transport::Opening;
 use crate::Operation;
+use crate::rtp::rate::BitRate;
 
 /// What a transport tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,24 +31,17 @@ impl From<CloseReason> for TransportEvent {
 #[derive(Debug)]
 pub struct DirectTransport {
     id: TransportId,
-    router: RouterId,
-    worker: ThreadBound<WorkerState>,
+    router: RouterAddress,
     events: Events<TransportEvent>,
 }
 
 impl DirectTransport {
     pub(super) fn new(
         id: TransportId,
-        router: RouterId,
-        worker: ThreadBound<WorkerState>,
+        router: RouterAddress,
         events: Events<TransportEvent>,
     ) -> Self {
-        Self {
-            id,
-            router,
-            worker,
-            events,
-        }
+        Self { id, router, events }
     }
 
     /// Its name.
@@ -57,11 +51,13 @@ impl DirectTransport {
 
     /// Creates a producer.
     pub fn produce(&self, options: ProducerOptions) -> Operation<Producer, ObjectError> {
-        let (router, transport, worker) = (self.router, self.id, self.worker.clone());
-        enqueue_on_router(&self.worker, router, move |state| {
+        let (transport, router) = (self.id, self.router.clone());
+        self.router.enqueue(move |state| {
             let (sink, events) = EventSink::new();
-            let id = state.produce(transport, options, sink)?;
-            Ok(Producer::new(id, router, worker, events))
+            let source = ProducerSource::Application;
+            let id = ProducerId::next();
+            state.produce(id, transport, options, source, sink)?;
+            Ok(Producer::new(id, router, events))
         })
     }
 
@@ -71,27 +67,17 @@ impl DirectTransport {
         producer: ProducerId,
         options: ConsumerOptions,
     ) -> Operation<Consumer, ObjectError> {
-        let (router, transport, worker) = (self.router, self.id, self.worker.clone());
-        enqueue_on_router(&self.worker, router, move |state| {
+        let (transport, router) = (self.id, self.router.clone());
+        self.router.enqueue(move |state| {
             let (sink, events) = EventSink::new();
             let (id, paused) = state.consume(transport, producer, options, sink)?;
-            Ok(Consumer::new(
-                id,
-                producer,
-                router,
-                worker,
-                paused.state,
-                events,
-            ))
+            Ok(Consumer::new(id, producer, router, paused.state, events))
         })
     }
 
     /// Closes it, and all producers and consumers on it.
     pub fn close(&self) -> Operation<(), ObjectError> {
-        let id = self.id;
-        enqueue_on_router(&self.worker, self.router, move |router| {
-            router.close_transport(id, CloseReason::Called)
-        })
+        close(&self.router, self.id)
     }
 
     /// What it tells.
@@ -100,10 +86,53 @@ impl DirectTransport {
     }
 }
 
+/// Closes a transport of whichever kind.
+pub(super) fn close(router: &RouterAddress, id: TransportId) -> Operation<(), ObjectError> {
+    router.enqueue(move |router| router.close_transport(id, CloseReason::Called))
+}
+
 /// A transport as its router knows it.
 #[derive(Debug)]
 pub(super) struct TransportState {
+    pub(super) kind: TransportKind,
     pub(super) events: EventSink<TransportEvent>,
-    /// If it is one end of a pipe: to which router.
-    pub(super) pipe_to: Option<RouterId>,
+}
+
+/// What a transport is, and has.
+#[derive(Debug)]
+pub(super) enum TransportKind {
+    Direct,
+    /// One end of the pipe to another router.
+    Pipe(RouterId),
+    WebRtc {
+        on_network: TransportOnNetwork,
+        /// Until its network thread has answered the offer.
+        opening: Option<Opening>,
+        /// What its client's connection seems to carry, if that limits anything.
+        downlink: Option<BitRate>,
+    },
+}
+
+impl TransportState {
+    pub(super) fn leads_to(&self, router: RouterId) -> bool {
+        matches!(self.kind, TransportKind::Pipe(to) if to == router)
+    }
+
+    pub(super) fn is_pipe(&self) -> bool {
+        matches!(self.kind, TransportKind::Pipe(_))
+    }
+
+    pub(super) fn on_network(&self) -> Option<&TransportOnNetwork> {
+        match &self.kind {
+            TransportKind::WebRtc { on_network, .. } => Some(on_network),
+            TransportKind::Direct | TransportKind::Pipe(_) => None,
+        }
+    }
+
+    pub(super) fn downlink(&self) -> Option<BitRate> {
+        match &self.kind {
+            TransportKind::WebRtc { downlink, .. } => *downlink,
+            TransportKind::Direct | TransportKind::Pipe(_) => None,
+        }
+    }
 }

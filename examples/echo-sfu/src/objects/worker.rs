@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use rtc_thread::{PostError, ThreadBound, ThreadHandle};
 
+use super::address::RouterAddress;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink};
 use super::id::RouterId;
-use super::router::{MAX_MEMBERS, Router, RouterState};
+use super::router::{MAX_MEMBERS, Router, RouterEvent, RouterState};
 use crate::Operation;
+use crate::network::NetworkThreads;
 use crate::operation::ReplyTo;
 
 /// A thread that owns routers: it decides, and touches no packet.
@@ -21,20 +23,38 @@ pub struct Worker {
 
 /// What a worker's thread has. When the thread ends, for whatever reason, it is dropped, and those
 /// who depend on it are told.
-#[derive(Debug, Default)]
-pub(super) struct WorkerState {
+#[derive(Debug)]
+pub(crate) struct WorkerState {
+    networks: NetworkThreads,
     routers: BTreeMap<RouterId, RouterState>,
     is_closed: bool,
 }
 
 impl Worker {
-    /// A worker on this thread.
+    /// A worker on this thread, without a network: its media stays with the application.
     ///
     /// # Errors
     ///
     /// The thread has quit.
     pub fn new(thread: &ThreadHandle) -> Result<Self, PostError> {
-        let state = ThreadBound::new(thread, WorkerState::default)?;
+        Self::with_networks(thread, NetworkThreads::default())
+    }
+
+    /// A worker on this thread, whose media is moved by these threads. Several workers may have the
+    /// same.
+    ///
+    /// # Errors
+    ///
+    /// The thread has quit.
+    pub fn with_networks(
+        thread: &ThreadHandle,
+        networks: NetworkThreads,
+    ) -> Result<Self, PostError> {
+        let state = ThreadBound::new(thread, move || WorkerState {
+            networks,
+            routers: BTreeMap::new(),
+            is_closed: false,
+        })?;
         Ok(Self { state })
     }
 
@@ -44,6 +64,16 @@ impl Worker {
         enqueue(&self.state, move |state, reply| {
             reply.send(state.create_router(worker));
         })
+    }
+
+    /// Creates a router that can be used before it is there: what is called on it comes after. If it
+    /// is refused, it is closed from the start.
+    pub(crate) fn begin_router(&self) -> Router {
+        let (worker, id) = (self.state.clone(), RouterId::next());
+        let (sink, events) = EventSink::new();
+        // Refused, too, if the worker is closed.
+        let _ = worker.post(move |state| drop(state.add_router(id, sink)));
+        Router::new(RouterAddress { id, worker }, events)
     }
 
     /// Closes the worker, and all its routers.
@@ -79,16 +109,25 @@ pub(super) fn enqueue_on_router<T: Send + 'static>(
 
 impl WorkerState {
     fn create_router(&mut self, worker: ThreadBound<Self>) -> Result<Router, ObjectError> {
+        let (id, (sink, events)) = (RouterId::next(), EventSink::new());
+        self.add_router(id, sink)?;
+        Ok(Router::new(RouterAddress { id, worker }, events))
+    }
+
+    fn add_router(
+        &mut self,
+        id: RouterId,
+        events: EventSink<RouterEvent>,
+    ) -> Result<(), ObjectError> {
         if self.is_closed {
             return Err(ObjectError::WorkerClosed);
         }
         if self.routers.len() >= MAX_MEMBERS {
             return Err(ObjectError::TooMany(MAX_MEMBERS));
         }
-        let id = RouterId::next();
-        let (sink, events) = EventSink::new();
-        self.routers.insert(id, RouterState::new(sink));
-        Ok(Router::new(id, worker, events))
+        let router = RouterState::new(self.networks.clone(), events);
+        self.routers.insert(id, router);
+        Ok(())
     }
 
     pub(super) fn router(&mut self, id: RouterId) -> Result<&mut RouterState, ObjectError> {

@@ -33,7 +33,7 @@ pub(crate) struct Stats {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct NetworkStats {
-    pub(crate) sessions: usize,
+    pub(crate) transports: usize,
 }
 
 /// `GET /rooms/{room}`, as far as tests look at it.
@@ -156,7 +156,7 @@ impl Server {
     pub(crate) fn wait_for_sessions_at_most(&self, limit: Duration, expected: usize) {
         wait_for_at_most(limit, &format!("{expected} sessions"), || {
             let stats = self.stats();
-            let on_network: usize = stats.network.iter().map(|thread| thread.sessions).sum();
+            let on_network: usize = stats.network.iter().map(|thread| thread.transports).sum();
             let is_so = stats.sessions == expected && on_network == expected;
             if is_so { Ok(()) } else { Err(stats) }
         });

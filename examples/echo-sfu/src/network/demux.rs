@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use str0m::ice::StunMessage;
 
-use crate::media::SessionKey;
+use crate::objects::TransportId;
 
 /// One session's client may be reachable in several ways; a stranger cannot make it more, but a
 /// client could.
@@ -17,9 +17,9 @@ const MAX_ADDRESSES_PER_SESSION: usize = 16;
 /// Finds sessions by address and by ICE user fragment.
 #[derive(Debug, Default)]
 pub(crate) struct Demux {
-    by_address: HashMap<SocketAddr, SessionKey>,
-    by_ufrag: HashMap<String, SessionKey>,
-    names: HashMap<SessionKey, Names>,
+    by_address: HashMap<SocketAddr, TransportId>,
+    by_ufrag: HashMap<String, TransportId>,
+    names: HashMap<TransportId, Names>,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) enum Stranger {
 }
 
 impl Demux {
-    pub(crate) fn insert(&mut self, session: SessionKey, ufrag: String) {
+    pub(crate) fn insert(&mut self, session: TransportId, ufrag: String) {
         self.by_ufrag.insert(ufrag.clone(), session);
         let addresses = Vec::new();
         self.names.insert(session, Names { ufrag, addresses });
@@ -49,7 +49,7 @@ impl Demux {
 
     /// Notes that ICE has validated an address of the session's client. If another session had it,
     /// that one's client is gone, since the address answers for this one.
-    pub(crate) fn learn(&mut self, session: SessionKey, address: SocketAddr) {
+    pub(crate) fn learn(&mut self, session: TransportId, address: SocketAddr) {
         let Some(names) = self.names.get_mut(&session) else {
             return;
         };
@@ -71,7 +71,7 @@ impl Demux {
         }
     }
 
-    pub(crate) fn remove(&mut self, session: SessionKey) {
+    pub(crate) fn remove(&mut self, session: TransportId) {
         if let Some(names) = self.names.remove(&session) {
             self.by_ufrag.remove(&names.ufrag);
             for address in names.addresses {
@@ -80,7 +80,11 @@ impl Demux {
         }
     }
 
-    pub(crate) fn find(&self, source: SocketAddr, datagram: &[u8]) -> Result<SessionKey, Stranger> {
+    pub(crate) fn find(
+        &self,
+        source: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<TransportId, Stranger> {
         if let Some(session) = self.by_address.get(&source) {
             return Ok(*session);
         }
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn a_check_is_known_by_our_half_of_its_user_name() {
         let mut demux = Demux::default();
-        let session = SessionKey::next();
+        let session = TransportId::next();
         demux.insert(session, "abcd".to_owned());
         assert_eq!(
             Ok(session),
@@ -164,7 +168,7 @@ mod tests {
     #[test]
     fn an_address_is_one_sessions_and_goes_with_it() {
         let mut demux = Demux::default();
-        let (a, b) = (SessionKey::next(), SessionKey::next());
+        let (a, b) = (TransportId::next(), TransportId::next());
         demux.insert(a, "aaaa".to_owned());
         demux.insert(b, "bbbb".to_owned());
         demux.learn(a, address(1));
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn a_session_cannot_hold_any_number_of_addresses() {
         let mut demux = Demux::default();
-        let session = SessionKey::next();
+        let session = TransportId::next();
         demux.insert(session, "aaaa".to_owned());
         for port in 1..=100 {
             demux.learn(session, address(port));

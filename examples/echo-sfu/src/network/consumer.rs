@@ -1,0 +1,166 @@
+//! A consumer on the network thread of its transport.
+
+use std::time::{Duration, Instant};
+
+use socket_server::Envelope;
+use str0m::media::{MediaKind, Mid};
+
+use super::outbox::Outbox;
+use super::source::Origin;
+use crate::objects::TransportId;
+use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
+use crate::rtp::packet::MediaPacket;
+use crate::rtp::srtp::SrtpSender;
+use crate::rtp::wire::{ExtensionIds, HeaderBuffer, RtpHeader, absolute_send_time};
+
+/// No datagram that we send is larger.
+const MAX_DATAGRAM: usize = 1_500;
+/// No profile of SRTP adds more to a packet.
+const MAX_TAG: usize = 16;
+/// A key frame that does not come is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A consumer whose transport is here.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) transport: TransportId,
+    pub(super) origin: Origin,
+    pub(super) kind: MediaKind,
+    pub(super) ssrc: u32,
+    pub(super) stream: OutgoingStream,
+    pub(super) mid: Option<Mid>,
+    pub(super) extensions: ExtensionIds,
+    asked_at: Option<Instant>,
+}
+
+/// How datagrams go out on a transport.
+pub(super) struct Way<'a> {
+    pub(super) envelope: Envelope,
+    pub(super) srtp: &'a mut SrtpSender,
+    /// The time of the sender's clock, from whichever beginning.
+    pub(super) clock: Duration,
+}
+
+impl Consumer {
+    pub(super) fn new(
+        transport: TransportId,
+        origin: Origin,
+        kind: MediaKind,
+        ssrc: u32,
+        stream: OutgoingStream,
+        (mid, extensions): (Option<Mid>, ExtensionIds),
+    ) -> Self {
+        Self {
+            transport,
+            origin,
+            kind,
+            ssrc,
+            stream,
+            mid,
+            extensions,
+            asked_at: None,
+        }
+    }
+
+    /// Sends a packet on. False if it is not for this consumer.
+    pub(super) fn forward(
+        &mut self,
+        now: Instant,
+        packet: &MediaPacket,
+        way: &mut Way<'_>,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Some(rewritten) = self.stream.rewrite(now, packet) else {
+            return false;
+        };
+        self.write(&rewritten, packet, None, way, outbox);
+        true
+    }
+
+    /// Sends a packet again that was lost.
+    pub(super) fn resend(
+        &self,
+        resend: &Resend,
+        packet: &MediaPacket,
+        way: &mut Way<'_>,
+        outbox: &mut Outbox,
+    ) {
+        self.write(&resend.original, packet, Some(resend), way, outbox);
+    }
+
+    fn write(
+        &self,
+        rewritten: &Rewritten,
+        packet: &MediaPacket,
+        resend: Option<&Resend>,
+        way: &mut Way<'_>,
+        outbox: &mut Outbox,
+    ) {
+        let rtx = resend.and_then(|resend| resend.rtx.as_ref());
+        let (ssrc, payload_type, sequence) = match rtx {
+            Some(rtx) => (rtx.ssrc, rtx.payload_type, rtx.sequence),
+            None => (rewritten.ssrc, rewritten.payload_type, rewritten.sequence),
+        };
+        let mut header = HeaderBuffer::new();
+        RtpHeader {
+            payload_type,
+            marker: rewritten.marker,
+            sequence: sequence as u16,
+            timestamp: rewritten.timestamp,
+            ssrc,
+        }
+        .write(
+            &self.extensions,
+            self.mid.as_deref(),
+            &packet.extensions,
+            Some(absolute_send_time(way.clock)),
+            &mut header,
+        );
+        // Only what is changed is copied before it is encrypted.
+        let mut changed = [0; MAX_DATAGRAM];
+        let payload = match (rtx, &rewritten.vp8) {
+            (None, None) => &packet.payload[..],
+            (rtx, patch) => {
+                let prefix = if rtx.is_some() { 2 } else { 0 };
+                let len = prefix + packet.payload.len();
+                let Some(changed) = changed.get_mut(..len) else {
+                    outbox.datagrams_dropped += 1;
+                    return;
+                };
+                changed[prefix..].copy_from_slice(&packet.payload);
+                if let Some(patch) = patch {
+                    patch.apply(&mut changed[prefix..]);
+                }
+                if rtx.is_some() {
+                    changed[..2].copy_from_slice(&(rewritten.sequence as u16).to_be_bytes());
+                }
+                changed
+            }
+        };
+        let room = header.as_slice().len() + payload.len() + MAX_TAG;
+        let mut encrypted = Ok(0);
+        let pushed = outbox.datagrams.push_with(way.envelope, room, |datagram| {
+            encrypted = way
+                .srtp
+                .protect_rtp(header.as_slice(), payload, sequence, datagram);
+            *encrypted.as_ref().unwrap_or(&0)
+        });
+        if pushed.is_err() || encrypted.is_err() {
+            outbox.datagrams_dropped += 1;
+        }
+    }
+
+    /// Which layer's key frame is to be asked for now, if any.
+    pub(super) fn key_frame_to_ask_for(&mut self, now: Instant) -> Option<u8> {
+        let Some(layer) = self.stream.wanted_key_frame() else {
+            self.asked_at = None;
+            return None;
+        };
+        let again = |at: Instant| now.saturating_duration_since(at) >= ASK_AGAIN;
+        if !self.asked_at.is_none_or(again) {
+            return None;
+        }
+        self.asked_at = Some(now);
+        Some(layer)
+    }
+}

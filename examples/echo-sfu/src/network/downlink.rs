@@ -1,0 +1,125 @@
+//! What a client's connection carries towards it, as far as the client tells.
+
+use std::time::{Duration, Instant};
+
+use crate::rtp::rate::BitRate;
+
+/// Below this, loss is taken for chance; above the other, for too much being sent. The figures are
+/// those of Google congestion control (draft-ietf-rmcat-gcc-02, section 6).
+const LITTLE_LOSS: f64 = 0.02;
+const MUCH_LOSS: f64 = 0.10;
+const GROWTH_PER_SECOND: f64 = 1.08;
+/// One loss is reported several times; it counts once.
+const BETWEEN_CUTS: Duration = Duration::from_millis(500);
+/// A client that has not repeated its own estimate for so long has none.
+const REMB_LASTS: Duration = Duration::from_secs(10);
+/// It is not cut below what speech needs.
+const LEAST: BitRate = BitRate(50_000);
+/// A connection that carries so much is no limit to anyone.
+const ENOUGH: BitRate = BitRate(20_000_000);
+
+/// An estimate, from what the client says it can take and from what it says is lost.
+#[derive(Debug, Default)]
+pub(super) struct Downlink {
+    remb: Option<(BitRate, Instant)>,
+    by_loss: Option<BitRate>,
+    cut_at: Option<Instant>,
+    grown_at: Option<Instant>,
+}
+
+impl Downlink {
+    /// The client has estimated it itself.
+    pub(super) fn client_says(&mut self, now: Instant, estimate: BitRate) {
+        self.remb = Some((estimate, now));
+    }
+
+    /// The client has told of the loss, from 0 to 1, of what is sent at this rate.
+    pub(super) fn loss_reported(&mut self, now: Instant, loss: f64, sent: BitRate) {
+        if loss > MUCH_LOSS {
+            let cut_at = self.cut_at.get_or_insert(now);
+            let is_again = *cut_at != now;
+            if is_again && now.saturating_duration_since(*cut_at) < BETWEEN_CUTS {
+                return;
+            }
+            *cut_at = now;
+            self.grown_at = Some(now);
+            // What is not sent cannot have been too much.
+            let used = self
+                .by_loss
+                .map_or(sent, |rate| BitRate(rate.0.min(sent.0)));
+            let kept = used.0 as f64 * (1.0 - 0.5 * loss);
+            self.by_loss = Some(BitRate(kept as u64).max(LEAST));
+        } else if let Some(rate) = self.by_loss
+            && loss < LITTLE_LOSS
+        {
+            let since = self.grown_at.replace(now).unwrap_or(now);
+            let seconds = now.saturating_duration_since(since).as_secs_f64().min(1.0);
+            let grown = BitRate((rate.0 as f64 * GROWTH_PER_SECOND.powf(seconds)) as u64);
+            self.by_loss = (grown < ENOUGH).then_some(grown);
+        }
+    }
+
+    /// The lesser of the two; `None` if neither is known to limit anything.
+    pub(super) fn estimate(&self, now: Instant) -> Option<BitRate> {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < REMB_LASTS;
+        let remb = self
+            .remb
+            .filter(|(_, at)| is_fresh(at))
+            .map(|(rate, _)| rate);
+        [remb, self.by_loss].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: BitRate = BitRate(1_000_000);
+
+    #[test]
+    fn without_loss_nothing_is_limited() {
+        let mut downlink = Downlink::default();
+        let now = Instant::now();
+        downlink.loss_reported(now, 0.0, SENT);
+        downlink.loss_reported(now, 0.05, SENT);
+        assert_eq!(None, downlink.estimate(now));
+    }
+
+    #[test]
+    fn much_loss_cuts_once_and_time_without_gives_back() {
+        let mut downlink = Downlink::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        downlink.loss_reported(at(0), 0.2, SENT);
+        assert_eq!(Some(BitRate(900_000)), downlink.estimate(at(0)));
+        downlink.loss_reported(at(100), 0.2, SENT);
+        assert_eq!(Some(BitRate(900_000)), downlink.estimate(at(100)));
+        downlink.loss_reported(at(600), 0.2, BitRate(800_000));
+        assert_eq!(Some(BitRate(720_000)), downlink.estimate(at(600)));
+        downlink.loss_reported(at(1_600), 0.0, SENT);
+        assert_eq!(Some(BitRate(777_600)), downlink.estimate(at(1_600)));
+        for second in 3..100 {
+            downlink.loss_reported(at(second * 1_000), 0.0, SENT);
+        }
+        assert_eq!(None, downlink.estimate(at(100_000)));
+    }
+
+    #[test]
+    fn what_the_client_says_counts_while_it_says_it() {
+        let mut downlink = Downlink::default();
+        let now = Instant::now();
+        downlink.client_says(now, BitRate(300_000));
+        assert_eq!(Some(BitRate(300_000)), downlink.estimate(now));
+        assert_eq!(None, downlink.estimate(now + REMB_LASTS));
+    }
+
+    #[test]
+    fn it_is_never_cut_to_nothing() {
+        let mut downlink = Downlink::default();
+        let start = Instant::now();
+        for second in 0..100 {
+            downlink.loss_reported(start + Duration::from_secs(second), 1.0, SENT);
+        }
+        assert_eq!(Some(LEAST), downlink.estimate(start));
+    }
+}

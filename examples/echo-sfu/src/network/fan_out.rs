@@ -1,0 +1,392 @@
+//! One producer, many consumers: where packets go, and what is heard of them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use str0m::media::MediaKind;
+
+use super::consumer::{Consumer, Way};
+use super::outbox::Outbox;
+use super::source::Origin;
+use super::{Network, REPORT_INTERVAL, REPORT_TURNS, State, Transport};
+use crate::media::NetworkIndex;
+use crate::objects::{ConsumerId, ProducerId, TransportId};
+use crate::rtp::history::PacketHistory;
+use crate::rtp::outgoing::ReportBlockView;
+use crate::rtp::packet::MediaPacket;
+use crate::rtp::rate::BitRate;
+use crate::rtp::rtcp::{Compound, NtpTime, ReportBlock, Rtcp, SenderInfo, round_trip_time};
+
+/// All that a client is sent is of one clock, and so has one name.
+const CNAME: &str = "echo-sfu";
+
+/// A producer's consumers on one network thread.
+#[derive(Debug)]
+pub(super) struct FanOut {
+    consumers: Vec<ConsumerId>,
+    /// What they may ask for again, kept once for all.
+    history: PacketHistory,
+}
+
+impl Network {
+    /// Sends packets that arrived on another network thread to the consumers here.
+    fn deliver(&mut self, packets: &[(ProducerId, MediaPacket)]) {
+        self.act(|state, now| state.deliver(now, packets));
+    }
+
+    /// Forwards the media of a producer that arrives here to a network thread, or no longer.
+    fn set_destination(&mut self, producer: ProducerId, network: NetworkIndex, wanted: bool) {
+        if let Some(source) = self.0.borrow_mut().sources.get_mut(&producer) {
+            source.destinations.retain(|other| *other != network);
+            if wanted {
+                source.destinations.push(network);
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        self.act(|state, now| {
+            let turn = state.reporting.take().unwrap_or(0);
+            state.report(now, turn % REPORT_TURNS);
+            state.report_from(turn + 1);
+        });
+    }
+}
+
+impl State {
+    /// The first consumer here has the producer's media sent here; the posts are in order, so the
+    /// last one is what counts.
+    pub(super) fn join_fan_out(&mut self, consumer: ConsumerId, origin: Origin, is_video: bool) {
+        let fan_out = self
+            .fan_outs
+            .entry(origin.producer)
+            .or_insert_with(|| FanOut {
+                consumers: Vec::new(),
+                history: PacketHistory::new(is_video),
+            });
+        fan_out.consumers.push(consumer);
+        if fan_out.consumers.len() == 1 {
+            self.want_media(origin, true);
+        }
+    }
+
+    pub(super) fn leave_fan_out(&mut self, consumer: ConsumerId, origin: Origin) {
+        let Some(fan_out) = self.fan_outs.get_mut(&origin.producer) else {
+            return;
+        };
+        fan_out.consumers.retain(|own| *own != consumer);
+        if fan_out.consumers.is_empty() {
+            self.fan_outs.remove(&origin.producer);
+            self.want_media(origin, false);
+        }
+    }
+
+    fn want_media(&self, origin: Origin, wanted: bool) {
+        let (own, producer) = (self.index, origin.producer);
+        if origin.network == own {
+            return;
+        }
+        if let Some(peer) = self.peers.get(origin.network.0) {
+            // Refused only while everything is shutting down.
+            let _ = peer.post(move |network| network.set_destination(producer, own, wanted));
+        }
+    }
+
+    /// Sends what has arrived here to whoever consumes it, here and elsewhere.
+    pub(super) fn forward(&mut self, now: Instant, mut packets: Vec<(ProducerId, MediaPacket)>) {
+        if packets.is_empty() {
+            return;
+        }
+        self.counters.media_packets_in.add(packets.len());
+        let mut elsewhere: HashMap<NetworkIndex, Vec<(ProducerId, MediaPacket)>> = HashMap::new();
+        packets.retain(|(producer, packet)| {
+            let Some(source) = self.sources.get_mut(producer) else {
+                return false;
+            };
+            source.packets += 1;
+            source.bytes += packet.payload.len() as u64;
+            if source.paused {
+                return false;
+            }
+            for destination in &source.destinations {
+                let batch = elsewhere.entry(*destination).or_default();
+                batch.push((*producer, packet.clone()));
+            }
+            true
+        });
+        for (destination, batch) in elsewhere {
+            if let Some(peer) = self.peers.get(destination.0) {
+                // Refused only while everything is shutting down.
+                let _ = peer.post(move |network| network.deliver(&batch));
+            }
+        }
+        self.deliver(now, &packets);
+    }
+
+    /// Goes through the consumers one after another, not through the packets: so the datagrams for
+    /// one client come in a row, and can leave in one system call.
+    fn deliver(&mut self, now: Instant, packets: &[(ProducerId, MediaPacket)]) {
+        tracing::trace!(packets = packets.len(), "packets forwarded");
+        let mut producers: Vec<ProducerId> = packets.iter().map(|(of, _)| *of).collect();
+        producers.sort_unstable();
+        producers.dedup();
+        for producer in producers {
+            let of_producer = packets.iter().filter(|(of, _)| *of == producer);
+            let Some(fan_out) = self.fan_outs.get_mut(&producer) else {
+                continue;
+            };
+            for (_, packet) in of_producer.clone() {
+                fan_out.history.push(packet);
+            }
+            let consumers = std::mem::take(&mut fan_out.consumers);
+            for id in &consumers {
+                self.deliver_to(now, *id, of_producer.clone().map(|(_, packet)| packet));
+                self.ask_for_key_frame(now, *id);
+            }
+            if let Some(fan_out) = self.fan_outs.get_mut(&producer) {
+                fan_out.consumers = consumers;
+            }
+        }
+    }
+
+    fn deliver_to<'a>(
+        &mut self,
+        now: Instant,
+        consumer: ConsumerId,
+        packets: impl Iterator<Item = &'a MediaPacket>,
+    ) {
+        let clock = self.sending_time(now);
+        let Some((consumer, mut way, outbox)) = self.on_its_way(consumer, clock) else {
+            return;
+        };
+        let forwarded = packets
+            .filter(|packet| consumer.forward(now, packet, &mut way, outbox))
+            .count();
+        self.counters.media_packets_forwarded.add(forwarded);
+    }
+
+    /// A consumer whose client can be sent something, how, and where to put it.
+    fn on_its_way(
+        &mut self,
+        consumer: ConsumerId,
+        clock: Duration,
+    ) -> Option<(&mut Consumer, Way<'_>, &mut Outbox)> {
+        let consumer = self.consumers.get_mut(&consumer)?;
+        let transport = self.transports.get_mut(&consumer.transport)?;
+        let envelope = transport.rtc.envelope()?;
+        let srtp = transport.rtc.encryption()?;
+        let way = Way {
+            envelope,
+            srtp,
+            clock,
+        };
+        Some((consumer, way, &mut self.outbox))
+    }
+
+    /// A client can be sent media from now on. Whoever comes late has nothing to decode before the
+    /// next key frame.
+    pub(super) fn transport_connected(&mut self, now: Instant, id: TransportId) {
+        let Some(transport) = self.transports.get(&id) else {
+            return;
+        };
+        for consumer in transport.consumers.clone() {
+            self.ask_for_key_frame(now, consumer);
+        }
+    }
+
+    /// Does what a client's report calls for.
+    pub(super) fn heed(&mut self, now: Instant, transport: TransportId, report: Rtcp) {
+        match report {
+            Rtcp::SenderReport { blocks, .. } | Rtcp::ReceiverReport { blocks, .. } => {
+                self.heed_blocks(now, transport, &blocks);
+            }
+            Rtcp::Nack { media, lost, .. } => self.resend(now, transport, media, &lost),
+            Rtcp::Pli { media, .. } => self.heed_key_frame_request(now, transport, media),
+            Rtcp::Fir { requests, .. } => {
+                for request in requests {
+                    self.heed_key_frame_request(now, transport, request.media);
+                }
+            }
+            Rtcp::Remb { bitrate_bps, .. } => {
+                if let Some(own) = self.transports.get_mut(&transport) {
+                    own.downlink.client_says(now, BitRate(bitrate_bps));
+                    self.use_downlink(now, transport);
+                }
+            }
+            Rtcp::Bye { .. } => {}
+        }
+    }
+
+    fn find_consumer(&self, transport: TransportId, ssrc: u32) -> Option<ConsumerId> {
+        let transport = self.transports.get(&transport)?;
+        let is_it = |id: &ConsumerId| self.consumers.get(id).is_some_and(|own| own.ssrc == ssrc);
+        transport.consumers.iter().copied().find(is_it)
+    }
+
+    fn heed_blocks(&mut self, now: Instant, transport: TransportId, blocks: &[ReportBlock]) {
+        let arrived = self.clock(now);
+        // Of several streams, each counts as much as it takes of the connection.
+        let (mut sent, mut lost) = (0, 0.0);
+        for block in blocks {
+            let consumer = self.find_consumer(transport, block.ssrc);
+            let Some(consumer) = consumer.and_then(|id| self.consumers.get_mut(&id)) else {
+                continue;
+            };
+            consumer.stream.on_report_block(ReportBlockView {
+                fraction_lost: block.fraction_lost,
+                cumulative_lost: block.cumulative_lost,
+                jitter: block.jitter,
+                round_trip: round_trip_time(block, arrived),
+            });
+            let BitRate(rate) = consumer.stream.bitrate(now);
+            sent += rate;
+            lost += rate as f64 * f64::from(block.fraction_lost) / 256.0;
+        }
+        if sent > 0
+            && let Some(own) = self.transports.get_mut(&transport)
+        {
+            let loss = lost / sent as f64;
+            own.downlink.loss_reported(now, loss, BitRate(sent));
+            self.use_downlink(now, transport);
+        }
+    }
+
+    fn heed_key_frame_request(&mut self, now: Instant, transport: TransportId, ssrc: u32) {
+        let consumer = self.find_consumer(transport, ssrc);
+        if let Some(consumer) = consumer.and_then(|id| self.consumers.get(&id))
+            && consumer.kind == MediaKind::Video
+        {
+            let layer = consumer.stream.current_layer().unwrap_or(0);
+            let origin = consumer.origin;
+            self.request_key_frame_at(now, origin, layer);
+        }
+    }
+
+    fn resend(&mut self, now: Instant, transport: TransportId, ssrc: u32, lost: &[u16]) {
+        let clock = self.sending_time(now);
+        let Some(id) = self.find_consumer(transport, ssrc) else {
+            return;
+        };
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        let wanted = consumer.stream.resend(now, lost).collect::<Vec<_>>();
+        let producer = consumer.origin.producer;
+        let Some(fan_out) = self.fan_outs.remove(&producer) else {
+            return;
+        };
+        if let Some((consumer, mut way, outbox)) = self.on_its_way(id, clock) {
+            for resend in &wanted {
+                if let Some(packet) = fan_out.history.get(resend.layer, resend.source_sequence) {
+                    consumer.resend(resend, packet, &mut way, outbox);
+                }
+            }
+        }
+        self.fan_outs.insert(producer, fan_out);
+    }
+
+    /// Divides what a client's connection carries among what it is sent, and makes it known.
+    fn use_downlink(&mut self, now: Instant, id: TransportId) {
+        let Some(transport) = self.transports.get_mut(&id) else {
+            return;
+        };
+        let estimate = transport.downlink.estimate(now);
+        if estimate == transport.known_downlink {
+            return;
+        }
+        transport.known_downlink = estimate;
+        self.outbox.downlinks.push((id, estimate));
+        let is_video = |id: &&ConsumerId| {
+            let consumer = self.consumers.get(id);
+            consumer.is_some_and(|own| own.kind == MediaKind::Video)
+        };
+        let consumers = transport.consumers.iter();
+        let videos: Vec<_> = consumers.filter(is_video).copied().collect();
+        let share = estimate.map(|rate| BitRate(rate.0 / (videos.len() as u64).max(1)));
+        for video in videos {
+            if let Some(consumer) = self.consumers.get_mut(&video) {
+                consumer.stream.set_bitrate_budget(share);
+            }
+        }
+    }
+
+    /// Tells clients about what they are sent, each transport in its turn.
+    fn report(&mut self, now: Instant, turn: u64) {
+        let clock = self.clock(now);
+        let State {
+            transports,
+            consumers,
+            outbox,
+            ..
+        } = self;
+        for (id, transport) in transports {
+            if id.number() % REPORT_TURNS != turn {
+                continue;
+            }
+            let mut plain = std::mem::take(&mut outbox.plain);
+            let mut compound = Compound::new(&mut plain);
+            for consumer in &transport.consumers {
+                let info = consumers
+                    .get_mut(consumer)
+                    .and_then(|consumer| consumer.stream.sender_info(now));
+                if let Some(info) = info {
+                    let sent = SenderInfo {
+                        ntp: clock,
+                        rtp: info.rtp_timestamp,
+                        packets: info.packets,
+                        octets: info.octets,
+                    };
+                    compound
+                        .sender_report(info.ssrc, sent, &[])
+                        .cname(info.ssrc, CNAME);
+                }
+            }
+            send_compound(transport, &plain, outbox);
+            outbox.plain = plain;
+        }
+    }
+
+    /// Starts with the reports, if there is anybody and they have not started.
+    pub(super) fn report_later(&mut self) {
+        if self.reporting.is_none() {
+            self.report_from(0);
+        }
+    }
+
+    fn report_from(&mut self, turn: u64) {
+        if self.transports.is_empty() {
+            return;
+        }
+        if let Some(own) = self.peers.get(self.index.0)
+            && own.post_delayed(REPORT_INTERVAL, Network::report).is_ok()
+        {
+            self.reporting = Some(turn);
+        }
+    }
+
+    /// The time that senders' reports and stamps on packets are in. Nobody is told that it is a time of
+    /// day.
+    fn clock(&self, now: Instant) -> NtpTime {
+        NtpTime::since_unix_epoch(self.sending_time(now))
+    }
+
+    fn sending_time(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+fn send_compound(transport: &mut Transport, compound: &[u8], outbox: &mut Outbox) {
+    let (Some(envelope), false) = (transport.rtc.envelope(), compound.is_empty()) else {
+        return;
+    };
+    let Some(srtp) = transport.rtc.encryption() else {
+        return;
+    };
+    let datagram = &mut outbox.encrypted;
+    datagram.clear();
+    if srtp.protect_rtcp(compound, datagram).is_err()
+        || outbox.datagrams.push(envelope, datagram).is_err()
+    {
+        outbox.datagrams_dropped += 1;
+    }
+}

@@ -1,0 +1,697 @@
+//! A network thread: one UDP socket, and the transports that share it.
+//!
+//! It decides nothing. Who consumes what is decided on the worker threads, and reaches here as
+//! orders. A packet is forwarded on the thread on which it arrived; if a consumer's transport lives on
+//! another network thread, everything for that thread goes there in one post per turn, payloads
+//! shared.
+
+mod consumer;
+mod demux;
+mod downlink;
+mod dtls_keys;
+#[cfg(feature = "openssl")]
+mod dtls_openssl;
+mod fan_out;
+mod key_frames;
+mod outbox;
+mod source;
+mod threads;
+mod webrtc;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rtc_thread::ThreadBound;
+use socket_server::{RecvBatch, UdpHandler, UdpOptions, UdpSocket};
+use str0m::Candidate;
+use str0m::config::DtlsCert;
+
+use crate::ApiError;
+use crate::media::{Media, NetworkIndex};
+use crate::objects::{ConsumerId, ProducerId, RouterAddress, TransportId};
+use crate::operation::ReplyTo;
+use crate::rtp::outgoing::{OutgoingOptions, OutgoingStream, RtxOptions};
+use crate::rtp::rate::BitRate;
+use crate::sdp::Offer;
+use crate::stats::NetworkCounters;
+
+use self::consumer::Consumer;
+use self::demux::Demux;
+use self::downlink::Downlink;
+use self::fan_out::FanOut;
+use self::outbox::Outbox;
+use self::source::Source;
+use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
+
+pub(crate) use self::demux::Stranger;
+pub(crate) use self::source::Origin;
+pub(crate) use self::threads::Place;
+pub use self::threads::{NetworkError, NetworkOptions, NetworkThreads};
+
+/// How often the silent are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often consumers' reports are looked after. Each transport has its turn every tenth time.
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+const REPORT_TURNS: u64 = 10;
+/// Receive calls per readiness, before other sockets and tasks get their turn.
+const RECEIVES_PER_TURN: usize = 8;
+/// What a transport may want to receive from us in one turn before it is its client's fault.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+
+/// A transport to be opened for a client that has sent an offer.
+#[derive(Debug)]
+pub(crate) struct OpenWebRtc {
+    pub(crate) id: TransportId,
+    pub(crate) owner: RouterAddress,
+    pub(crate) offer: Offer,
+    pub(crate) flow: Flow,
+    /// What it is to be sent.
+    pub(crate) wanted: Vec<Wanted>,
+}
+
+/// What a transport is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// It is sent what it sends.
+    Echo,
+    /// It sends.
+    Produce,
+    /// It is sent what is wanted.
+    Consume,
+}
+
+/// A consumer that a transport is to have.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) consumer: ConsumerId,
+    pub(crate) origin: Origin,
+    pub(crate) media: Media,
+    pub(crate) active: bool,
+}
+
+/// A transport that has been opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) answer: String,
+    /// What the client sends.
+    pub(crate) produced: Vec<(ProducerId, Media)>,
+    /// What it is sent of that, if it is an echo.
+    pub(crate) echoed: Vec<(ConsumerId, ProducerId)>,
+    /// Those of the wanted for which its offer has a media line.
+    pub(crate) consumed: Vec<ConsumerId>,
+}
+
+/// The transports of one network thread, as others reach it.
+pub(crate) struct Network(Rc<RefCell<State>>);
+
+struct State {
+    index: NetworkIndex,
+    socket: UdpSocket,
+    announced: Vec<SocketAddr>,
+    certificate: DtlsCert,
+    counters: Arc<NetworkCounters>,
+    /// All network threads, this one included, once they are there.
+    peers: Vec<ThreadBound<Network>>,
+    demux: Demux,
+    transports: HashMap<TransportId, Transport>,
+    /// Producers whose media arrives here.
+    sources: HashMap<ProducerId, Source>,
+    /// Producers that have consumers here, wherever their media arrives.
+    fan_outs: HashMap<ProducerId, FanOut>,
+    consumers: HashMap<ConsumerId, Consumer>,
+    outbox: Outbox,
+    arrivals: RecvBatch,
+    /// What the clock of senders' reports counts from.
+    started: Instant,
+    is_sweeping: bool,
+    /// Which transports' reports are next; none while there is no transport.
+    reporting: Option<u64>,
+}
+
+/// A transport, and what belongs to it here.
+#[derive(Debug)]
+struct Transport {
+    rtc: WebRtcTransport,
+    owner: RouterAddress,
+    consumers: Vec<ConsumerId>,
+    downlink: Downlink,
+    /// What was made known of it last.
+    known_downlink: Option<BitRate>,
+}
+
+impl Network {
+    /// Opens the socket. To be called on the network thread.
+    pub(crate) fn new(
+        index: NetworkIndex,
+        bind: SocketAddr,
+        announced: &[IpAddr],
+        certificate: DtlsCert,
+        counters: Arc<NetworkCounters>,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let server = rtc_thread::socket_server()
+            .ok_or_else(|| io::Error::other("not on a thread with sockets"))?;
+        let options = UdpOptions::new(bind)
+            .recv_buffer_bytes(SOCKET_BUFFER_BYTES)
+            .send_buffer_bytes(SOCKET_BUFFER_BYTES);
+        let socket = server.bind_udp(&options)?;
+        let local = socket.local_addr();
+        let announced = announced
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, local.port()))
+            .collect();
+        let state = Rc::new(RefCell::new(State {
+            index,
+            socket,
+            announced,
+            certificate,
+            counters,
+            peers: Vec::new(),
+            demux: Demux::default(),
+            transports: HashMap::new(),
+            sources: HashMap::new(),
+            fan_outs: HashMap::new(),
+            consumers: HashMap::new(),
+            outbox: Outbox::default(),
+            arrivals: RecvBatch::default(),
+            started: rtc_thread::now(),
+            is_sweeping: false,
+            reporting: None,
+        }));
+        let handler = Receiver(Rc::downgrade(&state));
+        state.borrow().socket.set_handler(handler);
+        Ok((Self(state), local))
+    }
+
+    /// Tells the thread of all of them, itself included.
+    pub(crate) fn connect(&mut self, peers: Vec<ThreadBound<Self>>) {
+        self.0.borrow_mut().peers = peers;
+    }
+
+    /// Opens a transport, and tells its owner how it went.
+    pub(crate) fn open_webrtc(&mut self, order: OpenWebRtc) {
+        self.act(|state, now| {
+            let (id, owner) = (order.id, order.owner.clone());
+            let outcome = state.open_webrtc(order, now);
+            let refused = outcome.is_err();
+            owner.post(move |router| router.transport_opened(id, outcome));
+            if refused {
+                // What was ordered for it since finds nothing here.
+                tracing::debug!(transport = ?id, "offer refused");
+            }
+        });
+    }
+
+    /// Ends a transport with a goodbye.
+    pub(crate) fn close_transport(&mut self, id: TransportId) {
+        self.act(|state, now| {
+            let State {
+                transports, outbox, ..
+            } = state;
+            if let Some(transport) = transports.get_mut(&id) {
+                transport.rtc.close(now, outbox);
+                outbox.ended.push(id);
+            }
+        });
+    }
+
+    /// Ends all transports with a goodbye.
+    pub(crate) fn close_all(&mut self) {
+        let transports: Vec<_> = self.0.borrow().transports.keys().copied().collect();
+        for id in transports {
+            self.close_transport(id);
+        }
+    }
+
+    /// Lets the media of a producer through, or not.
+    pub(crate) fn set_producer_paused(&mut self, producer: ProducerId, paused: bool) {
+        if let Some(source) = self.0.borrow_mut().sources.get_mut(&producer) {
+            source.paused = paused;
+        }
+    }
+
+    /// Takes nothing more of a producer.
+    pub(crate) fn remove_producer(&mut self, producer: ProducerId) {
+        self.0.borrow_mut().sources.remove(&producer);
+    }
+
+    /// Sends media to a consumer, or not. From when it begins to, a key frame comes first.
+    pub(crate) fn set_consumer_active(&mut self, consumer: ConsumerId, active: bool) {
+        self.act(|state, now| {
+            if let Some(own) = state.consumers.get_mut(&consumer) {
+                own.stream.set_active(active);
+                state.ask_for_key_frame(now, consumer);
+            }
+        });
+    }
+
+    /// The best layer that a consumer is to be sent; `None` for the best there is.
+    pub(crate) fn set_preferred_layer(&mut self, consumer: ConsumerId, layer: Option<u8>) {
+        self.act(|state, now| {
+            if let Some(own) = state.consumers.get_mut(&consumer) {
+                own.stream.set_preferred_layer(layer);
+                state.ask_for_key_frame(now, consumer);
+            }
+        });
+    }
+
+    /// Asks whoever sends what a consumer is sent for a key frame.
+    pub(crate) fn request_consumer_key_frame(&mut self, consumer: ConsumerId) {
+        self.act(|state, now| {
+            let Some(own) = state.consumers.get(&consumer) else {
+                return;
+            };
+            let (origin, layer) = (own.origin, own.stream.current_layer().unwrap_or(0));
+            state.request_key_frame_at(now, origin, layer);
+        });
+    }
+
+    /// Sends nothing more to a consumer.
+    pub(crate) fn remove_consumer(&mut self, consumer: ConsumerId) {
+        self.0.borrow_mut().remove_consumer(consumer);
+    }
+
+    /// Takes in candidates that a client has trickled.
+    pub(crate) fn add_remote_candidates(
+        &mut self,
+        transport: TransportId,
+        candidates: Vec<Candidate>,
+        reply: ReplyTo<(), crate::objects::ObjectError>,
+    ) {
+        self.act(|state, now| {
+            let found = state.with_transport(transport, now, |transport, outbox| {
+                transport.add_remote_candidates(now, candidates, outbox)
+            });
+            reply.send(match found {
+                true => Ok(()),
+                false => Err(crate::objects::ObjectError::TransportClosed(transport)),
+            });
+        });
+    }
+
+    /// Tells a client to send no more than so much.
+    pub(crate) fn limit_bitrate(&mut self, transport: TransportId, limit: Option<BitRate>) {
+        self.act(|state, now| {
+            state.with_transport(transport, now, |transport, outbox| {
+                transport.limit_bitrate(now, limit, outbox)
+            });
+        });
+    }
+
+    fn advance(&mut self, id: TransportId) {
+        self.act(|state, now| {
+            if let Some(transport) = state.transports.get_mut(&id) {
+                transport.rtc.timer = None;
+            }
+            state.with_transport(id, now, |transport, outbox| transport.advance(now, outbox));
+        });
+    }
+
+    fn sweep(&mut self) {
+        self.act(|state, now| {
+            state.is_sweeping = false;
+            state.sweep(now);
+            state.sweep_later();
+        });
+    }
+
+    /// Does something, and whatever follows from it.
+    fn act(&mut self, act: impl FnOnce(&mut State, Instant)) {
+        let mut state = self.0.borrow_mut();
+        let now = rtc_thread::now();
+        act(&mut state, now);
+        state.settle(now);
+    }
+}
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Network").finish_non_exhaustive()
+    }
+}
+
+/// The handler of the socket.
+struct Receiver(Weak<RefCell<State>>);
+
+impl UdpHandler for Receiver {
+    fn on_readable(&mut self, _socket: &UdpSocket) {
+        if let Some(state) = self.0.upgrade() {
+            state.borrow_mut().receive();
+        }
+    }
+
+    fn on_writable(&mut self, _socket: &UdpSocket) {
+        if let Some(state) = self.0.upgrade() {
+            state.borrow_mut().flush();
+        }
+    }
+}
+
+impl State {
+    fn open_webrtc(&mut self, order: OpenWebRtc, now: Instant) -> Result<Opened, ApiError> {
+        let OpenWebRtc {
+            id,
+            owner,
+            offer,
+            flow,
+            wanted,
+        } = order;
+        // str0m's own advice: a panic in it is a fault of it, to be contained to one peer.
+        let negotiated = catch_unwind(AssertUnwindSafe(|| {
+            WebRtcTransport::negotiate(id, offer, &self.certificate, &self.announced, now)
+        }));
+        let Negotiated {
+            transport: rtc,
+            answer,
+            ufrag,
+            produced,
+            receiving,
+        } = negotiated.unwrap_or_else(|_| {
+            let reason = "the SDP could not be processed";
+            Err(ApiError::BadOffer(reason.to_owned()))
+        })?;
+        if flow != Flow::Consume && produced.is_empty() {
+            let reason = "none of the offered codecs is Opus, VP8, VP9, H.264 or AV1";
+            return Err(ApiError::NoCommonCodec(reason.to_owned()));
+        }
+        let own = |(producer, media): &(ProducerId, Media)| Wanted {
+            consumer: ConsumerId::next(),
+            origin: Origin {
+                network: self.index,
+                producer: *producer,
+            },
+            media: media.clone(),
+            active: true,
+        };
+        let wanted = match flow {
+            Flow::Echo => produced.iter().map(own).collect(),
+            Flow::Produce => Vec::new(),
+            Flow::Consume => wanted,
+        };
+        let paired = match flow {
+            Flow::Produce => Vec::new(),
+            Flow::Echo | Flow::Consume => pair(wanted, receiving)?,
+        };
+        for (producer, media) in &produced {
+            self.sources
+                .insert(*producer, Source::new(id, media.layers));
+        }
+        let mut opened = Opened {
+            answer,
+            produced,
+            echoed: Vec::new(),
+            consumed: Vec::new(),
+        };
+        let transport = Transport {
+            rtc,
+            owner,
+            consumers: Vec::new(),
+            downlink: Downlink::default(),
+            known_downlink: None,
+        };
+        self.demux.insert(id, ufrag);
+        self.transports.insert(id, transport);
+        for (wanted, line) in paired {
+            match flow {
+                Flow::Echo => opened
+                    .echoed
+                    .push((wanted.consumer, wanted.origin.producer)),
+                _ => opened.consumed.push(wanted.consumer),
+            }
+            self.add_consumer(id, wanted, line, now);
+        }
+        tracing::debug!(transport = ?id, "offer answered");
+        self.count_transports();
+        self.sweep_later();
+        self.report_later();
+        Ok(opened)
+    }
+
+    fn add_consumer(
+        &mut self,
+        transport: TransportId,
+        wanted: Wanted,
+        line: ReceivingLine,
+        now: Instant,
+    ) {
+        let mut stream = OutgoingStream::new(OutgoingOptions {
+            ssrc: line.ssrc,
+            rtx: line.rtx.map(|ssrc| RtxOptions { ssrc }),
+            codecs: wanted.media.map_to(&line.codecs),
+            is_video: wanted.media.kind.is_video(),
+            active: wanted.active,
+            first_sequence: 0,
+            now,
+        });
+        let layers: Vec<u8> = (0..wanted.media.layers)
+            .filter_map(|at| at.try_into().ok())
+            .collect();
+        stream.set_available_layers(now, &layers);
+        let (id, origin) = (wanted.consumer, wanted.origin);
+        let kind = wanted.media.kind;
+        let names = (Some(line.mid), line.extensions);
+        let consumer = Consumer::new(transport, origin, kind, line.ssrc, stream, names);
+        self.consumers.insert(id, consumer);
+        if let Some(transport) = self.transports.get_mut(&transport) {
+            transport.consumers.push(id);
+        }
+        self.join_fan_out(id, origin, kind.is_video());
+        tracing::debug!(consumer = ?id, ?transport, "consumer added");
+    }
+
+    fn remove_consumer(&mut self, id: ConsumerId) {
+        let Some(consumer) = self.consumers.remove(&id) else {
+            return;
+        };
+        if let Some(transport) = self.transports.get_mut(&consumer.transport) {
+            transport.consumers.retain(|own| *own != id);
+        }
+        self.leave_fan_out(id, consumer.origin);
+    }
+
+    /// Reads what has arrived, a bounded amount of it, and forwards it.
+    fn receive(&mut self) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        let now = rtc_thread::now();
+        for _ in 0..RECEIVES_PER_TURN {
+            match self.socket.recv(&mut arrivals) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    break;
+                }
+            }
+            tracing::trace!("packets received");
+            for datagram in arrivals.iter() {
+                self.counters.packets_in.add(1);
+                self.counters.bytes_in.add(datagram.data.len());
+                let source = canonical(datagram.source);
+                let local_ip = datagram.local_ip.map(|ip| ip.to_canonical());
+                match self.demux.find(source, datagram.data) {
+                    Ok(transport) => {
+                        self.with_transport(transport, now, |transport, outbox| {
+                            transport.receive(now, source, local_ip, datagram.data, outbox)
+                        });
+                    }
+                    Err(stranger) => self.counters.count_stranger(stranger),
+                }
+            }
+        }
+        self.arrivals = arrivals;
+        self.settle(now);
+    }
+
+    /// Uses a transport, and sees to its next deadline. False if there is no such transport.
+    fn with_transport(
+        &mut self,
+        id: TransportId,
+        now: Instant,
+        use_it: impl FnOnce(&mut WebRtcTransport, &mut Outbox) -> Option<Instant>,
+    ) -> bool {
+        let Some(transport) = self.transports.get_mut(&id) else {
+            return false;
+        };
+        let outbox = &mut self.outbox;
+        match catch_unwind(AssertUnwindSafe(|| use_it(&mut transport.rtc, outbox))) {
+            Ok(Some(deadline)) => self.arm(id, now, deadline),
+            Ok(None) => {}
+            Err(_) => {
+                tracing::error!(transport = ?id, "a transport panicked, and ends");
+                self.outbox.ended.push(id);
+            }
+        }
+        true
+    }
+
+    /// Makes sure that the transport hears of time at its deadline. A timer that fires too early
+    /// finds a later deadline and is set again; so the deadline may move back, as it does with
+    /// nearly every packet, at no cost.
+    fn arm(&mut self, id: TransportId, now: Instant, deadline: Instant) {
+        let Some(transport) = self.transports.get_mut(&id) else {
+            return;
+        };
+        if let Some((due, timer)) = &transport.rtc.timer {
+            if *due <= deadline {
+                return;
+            }
+            timer.cancel();
+        }
+        let delay = deadline.saturating_duration_since(now);
+        let Some(own) = self.peers.get(self.index.0) else {
+            return;
+        };
+        // Refused only when the thread is quitting, and with it all its transports.
+        let timer = own.post_delayed(delay, move |network| network.advance(id));
+        transport.rtc.timer = timer.ok().map(|timer| (deadline, timer));
+    }
+
+    /// Does what the transports have left to be done, until nothing is left.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            for (transport, address) in std::mem::take(&mut self.outbox.validated) {
+                self.demux.learn(transport, address);
+            }
+            for id in std::mem::take(&mut self.outbox.connected) {
+                self.transport_connected(now, id);
+            }
+            let packets = std::mem::take(&mut self.outbox.packets);
+            let reports = std::mem::take(&mut self.outbox.reports);
+            let ended = std::mem::take(&mut self.outbox.ended);
+            if packets.is_empty() && reports.is_empty() && ended.is_empty() {
+                break;
+            }
+            self.forward(now, packets);
+            for (transport, report) in reports {
+                self.heed(now, transport, report);
+            }
+            for id in ended {
+                self.end(id);
+            }
+        }
+        for (id, downlink) in std::mem::take(&mut self.outbox.downlinks) {
+            if let Some(transport) = self.transports.get(&id) {
+                let owner = &transport.owner;
+                owner.post(move |router| router.downlink_estimated(id, downlink));
+            }
+        }
+        self.flush();
+    }
+
+    /// Forgets a transport, and tells its owner.
+    fn end(&mut self, id: TransportId) {
+        let Some(transport) = self.transports.remove(&id) else {
+            return;
+        };
+        if let Some((_, timer)) = &transport.rtc.timer {
+            timer.cancel();
+        }
+        self.demux.remove(id);
+        for producer in transport.rtc.produced() {
+            self.sources.remove(&producer);
+        }
+        for consumer in transport.consumers {
+            self.remove_consumer(consumer);
+        }
+        self.count_transports();
+        transport
+            .owner
+            .post(move |router| router.transport_ended(id));
+    }
+
+    /// Hands the datagrams to the system. What does not fit its buffer waits for `on_writable`.
+    fn flush(&mut self) {
+        let dropped = std::mem::take(&mut self.outbox.datagrams_dropped);
+        self.counters.send_errors.add(dropped);
+        let datagrams = &mut self.outbox.datagrams;
+        if datagrams.is_empty() {
+            return;
+        }
+        let report = self.socket.send_batch(datagrams);
+        self.counters.packets_out.add(report.datagrams);
+        self.counters.bytes_out.add(report.bytes);
+        self.counters.send_errors.add(report.failed);
+        if let Some(error) = report.last_error {
+            tracing::debug!(%error, failed = report.failed, "sending failed");
+        }
+    }
+
+    fn count_transports(&self) {
+        self.counters
+            .transports
+            .store(self.transports.len(), Ordering::Relaxed);
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let transports: Vec<_> = self.transports.keys().copied().collect();
+        for id in transports {
+            let is_silent = |transport: &Transport| transport.rtc.is_silent(now);
+            if self.transports.get(&id).is_some_and(is_silent) {
+                tracing::info!(transport = ?id, "the client has vanished");
+                self.outbox.ended.push(id);
+                continue;
+            }
+            self.with_transport(id, now, |transport, outbox| {
+                transport.remind_of_bitrate_limit(now, outbox)
+            });
+        }
+    }
+
+    /// Looks for the silent again in a while, if there is anybody.
+    fn sweep_later(&mut self) {
+        if self.is_sweeping || self.transports.is_empty() {
+            return;
+        }
+        if let Some(own) = self.peers.get(self.index.0) {
+            self.is_sweeping = own.post_delayed(SWEEP_INTERVAL, Network::sweep).is_ok();
+        }
+    }
+}
+
+/// Pairs what is wanted with the media lines on which it is to be sent. What there is no line left
+/// over for is not sent.
+fn pair(
+    wanted: Vec<Wanted>,
+    mut lines: Vec<ReceivingLine>,
+) -> Result<Vec<(Wanted, ReceivingLine)>, ApiError> {
+    let (mut paired, mut refused) = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        let Some(at) = lines.iter().position(|line| line.kind == wanted.media.kind) else {
+            continue;
+        };
+        let line = lines.remove(at);
+        if wanted.media.map_to(&line.codecs).is_empty() {
+            refused.push(wanted.media.codec_name());
+        } else {
+            paired.push((wanted, line));
+        }
+    }
+    if !refused.is_empty() {
+        let reason = format!("the publisher sends {}", refused.join(" and "));
+        return Err(ApiError::NoCommonCodec(reason));
+    }
+    if paired.is_empty() {
+        let reason = "the offer receives no kind of media that is published";
+        return Err(ApiError::NoCommonCodec(reason.to_owned()));
+    }
+    Ok(paired)
+}
+
+/// An IPv4 client of a dual-stack socket has an IPv6 address; ICE knows it by the other.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The fuzzer's way to what is private to here.
+#[cfg(fuzzing)]
+pub(crate) mod for_fuzzing {
+    pub(crate) use super::demux::Demux;
+    pub(crate) use super::webrtc::WebRtcTransport;
+}

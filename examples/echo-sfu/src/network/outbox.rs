@@ -1,0 +1,32 @@
+//! What the handling of transports leaves to be done by their thread.
+
+use std::net::SocketAddr;
+
+use socket_server::SendBatch;
+
+use crate::objects::{ProducerId, TransportId};
+use crate::rtp::packet::MediaPacket;
+use crate::rtp::rate::BitRate;
+use crate::rtp::rtcp::Rtcp;
+
+/// What is left to be done. The memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub(super) datagrams: SendBatch,
+    /// Those that there was no room for.
+    pub(super) datagrams_dropped: usize,
+    pub(super) packets: Vec<(ProducerId, MediaPacket)>,
+    /// What clients say about what they are sent.
+    pub(super) reports: Vec<(TransportId, Rtcp)>,
+    /// What the downlinks of clients seem to carry, if that limits anything.
+    pub(super) downlinks: Vec<(TransportId, Option<BitRate>)>,
+    /// Addresses that ICE has validated.
+    pub(super) validated: Vec<(TransportId, SocketAddr)>,
+    /// Transports whose clients can be sent media from now on.
+    pub(super) connected: Vec<TransportId>,
+    /// Transports that have ended.
+    pub(super) ended: Vec<TransportId>,
+    /// Where RTCP is read and written.
+    pub(super) plain: Vec<u8>,
+    pub(super) encrypted: Vec<u8>,
+}

@@ -1,0 +1,116 @@
+//! A producer on the network thread where its media arrives.
+
+use std::time::{Duration, Instant};
+
+use crate::media::NetworkIndex;
+use crate::objects::{ProducerId, TransportId};
+
+/// Key frames cost whoever sends them much, and one serves all viewers: requests that come faster
+/// wait.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Where the media of a producer arrives. One that is piped is its source, and arrives where that
+/// does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) network: NetworkIndex,
+    pub(crate) producer: ProducerId,
+}
+
+/// A producer whose media arrives here.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) transport: TransportId,
+    pub(super) paused: bool,
+    /// The other network threads on which it has consumers.
+    pub(super) destinations: Vec<NetworkIndex>,
+    /// By layer.
+    requests: Vec<KeyFrameRequest>,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyFrameRequest {
+    last: Option<Instant>,
+    is_waiting: bool,
+}
+
+/// What becomes of a request for a key frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyFrame {
+    /// It is passed on.
+    Now,
+    /// It is passed on after so long, unless one is by then.
+    Later(Duration),
+    /// One that waits already stands for it.
+    Coalesced,
+}
+
+impl Source {
+    pub(super) fn new(transport: TransportId, layers: usize) -> Self {
+        Self {
+            transport,
+            paused: false,
+            destinations: Vec::new(),
+            requests: vec![KeyFrameRequest::default(); layers.max(1)],
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Somebody wants a key frame.
+    pub(super) fn request_key_frame(&mut self, now: Instant, layer: u8) -> KeyFrame {
+        let Some(request) = self.requests.get_mut(usize::from(layer)) else {
+            return KeyFrame::Coalesced;
+        };
+        if request.is_waiting {
+            return KeyFrame::Coalesced;
+        }
+        let not_before = request.last.map(|last| last + KEY_FRAME_INTERVAL);
+        match not_before.and_then(|at| at.checked_duration_since(now)) {
+            Some(wait) if !wait.is_zero() => {
+                request.is_waiting = true;
+                KeyFrame::Later(wait)
+            }
+            _ => {
+                request.last = Some(now);
+                KeyFrame::Now
+            }
+        }
+    }
+
+    /// A request has waited long enough.
+    pub(super) fn wait_is_over(&mut self, layer: u8) {
+        if let Some(request) = self.requests.get_mut(usize::from(layer)) {
+            request.is_waiting = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_come_faster_wait_and_one_stands_for_all() {
+        let mut source = Source::new(TransportId::next(), 1);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(KeyFrame::Now, source.request_key_frame(at(0), 0));
+        let wait = KeyFrame::Later(Duration::from_millis(400));
+        assert_eq!(wait, source.request_key_frame(at(100), 0));
+        assert_eq!(KeyFrame::Coalesced, source.request_key_frame(at(200), 0));
+        source.wait_is_over(0);
+        assert_eq!(KeyFrame::Now, source.request_key_frame(at(500), 0));
+    }
+
+    #[test]
+    fn layers_have_requests_of_their_own() {
+        let mut source = Source::new(TransportId::next(), 2);
+        let now = Instant::now();
+        assert_eq!(KeyFrame::Now, source.request_key_frame(now, 0));
+        assert_eq!(KeyFrame::Now, source.request_key_frame(now, 1));
+        assert_eq!(KeyFrame::Coalesced, source.request_key_frame(now, 2));
+    }
+}

@@ -1,0 +1,181 @@
+//! The network threads of a process, and who goes to which.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rtc_thread::{CallError, ThreadBound, ThreadHandle};
+use str0m::config::DtlsCert;
+use thiserror::Error;
+
+use super::Network;
+use crate::media::NetworkIndex;
+use crate::stats::{NetworkCounters, NetworkStats};
+
+/// Why network threads could not be set up.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// A UDP socket could not be opened.
+    #[error("cannot open UDP socket {address}")]
+    Udp {
+        /// Where it was to be.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate for DTLS could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(String),
+    /// A thread ended meanwhile.
+    #[error("a thread ended before it was of use: {0}")]
+    ThreadEnded(#[from] CallError),
+}
+
+/// Where a network thread has its socket.
+#[derive(Debug, Clone)]
+pub struct NetworkOptions {
+    /// The address and port that its socket is bound to.
+    pub bind: SocketAddr,
+    /// The addresses that clients are told to send to.
+    pub announced: Vec<IpAddr>,
+}
+
+/// The network threads of a process: they move the packets of all workers' routers. Cheap to clone.
+#[derive(Clone)]
+pub struct NetworkThreads(Arc<[NetworkThread]>);
+
+#[derive(Debug)]
+struct NetworkThread {
+    handle: ThreadHandle,
+    network: ThreadBound<Network>,
+    udp: SocketAddr,
+    counters: Arc<NetworkCounters>,
+    /// Transports that are here, or on their way.
+    load: AtomicUsize,
+}
+
+impl NetworkThreads {
+    /// Opens a socket on each of these threads, which have a socket server. Blocks until all are
+    /// open.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be opened, or a thread has quit.
+    pub fn new<'a>(
+        threads: impl IntoIterator<Item = (&'a ThreadHandle, NetworkOptions)>,
+    ) -> Result<Self, NetworkError> {
+        let certificate = str0m::crypto::from_feature_flags()
+            .dtls_provider
+            .generate_certificate()
+            .ok_or_else(|| NetworkError::Certificate("the crypto library made none".to_owned()))?;
+        let open = |(index, (thread, options)): (usize, (&ThreadHandle, NetworkOptions))| {
+            NetworkThread::open(NetworkIndex(index), thread, options, &certificate)
+        };
+        let threads: Vec<_> = threads
+            .into_iter()
+            .enumerate()
+            .map(open)
+            .collect::<Result<_, _>>()?;
+        let peers: Vec<_> = threads.iter().map(|own| own.network.clone()).collect();
+        for thread in &threads {
+            let peers = peers.clone();
+            let connect = move |network: &mut Network| network.connect(peers);
+            thread.network.post(connect).map_err(|_| CallError::Quit)?;
+        }
+        Ok(Self(threads.into()))
+    }
+
+    /// The addresses of their sockets.
+    pub fn udp_addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|thread| thread.udp).collect()
+    }
+
+    /// Ends all transports with a goodbye. Blocks until the goodbyes are sent.
+    pub fn close_all(&self) {
+        for thread in self.0.iter() {
+            // A thread that has ended has closed its sockets already.
+            let _ = thread.network.blocking_call(Network::close_all);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Vec<NetworkStats> {
+        let stats = |own: &NetworkThread| own.counters.snapshot(own.handle.name(), own.udp);
+        self.0.iter().map(stats).collect()
+    }
+
+    /// A place for a transport, on the least busy thread; none if there is no thread.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let load = |index: &usize| self.0[*index].load.load(Ordering::Relaxed);
+        let index = (0..self.0.len()).min_by_key(load)?;
+        self.0[index].load.fetch_add(1, Ordering::Relaxed);
+        Some(Place {
+            index: NetworkIndex(index),
+            network: self.0[index].network.clone(),
+            threads: self.clone(),
+        })
+    }
+}
+
+impl Default for NetworkThreads {
+    /// None at all: for objects whose media stays with the application.
+    fn default() -> Self {
+        Self(Arc::new([]))
+    }
+}
+
+impl fmt::Debug for NetworkThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("NetworkThreads")
+            .field(&self.udp_addresses())
+            .finish()
+    }
+}
+
+impl NetworkThread {
+    fn open(
+        index: NetworkIndex,
+        thread: &ThreadHandle,
+        options: NetworkOptions,
+        certificate: &DtlsCert,
+    ) -> Result<Self, NetworkError> {
+        let NetworkOptions { bind, announced } = options;
+        let counters = Arc::new(NetworkCounters::default());
+        let opened = thread.blocking_call(|| {
+            let (certificate, counters) = (certificate.clone(), counters.clone());
+            let (network, udp) = Network::new(index, bind, &announced, certificate, counters)?;
+            let network = ThreadBound::on_current(network)
+                .ok_or_else(|| io::Error::other("not on a thread of ours"))?;
+            Ok((network, udp))
+        })?;
+        let (network, udp) = opened.map_err(|source| NetworkError::Udp {
+            address: bind,
+            source,
+        })?;
+        Ok(Self {
+            handle: thread.clone(),
+            network,
+            udp,
+            counters,
+            load: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// A transport's place on a network thread, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) index: NetworkIndex,
+    pub(crate) network: ThreadBound<Network>,
+    threads: NetworkThreads,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.threads.0[self.index.0]
+            .load
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+}
