@@ -219,7 +219,8 @@ impl Cipher {
         }
     }
 
-    /// Writes the packet into `out`, and returns its length.
+    /// Writes the packet into `out`, and returns its length. Of `index`, only what the header has not
+    /// counts.
     pub(super) fn protect_rtp(
         &mut self,
         header: &[u8],
@@ -228,6 +229,7 @@ impl Cipher {
         out: &mut [u8],
     ) -> Result<usize, SrtpError> {
         let identity = RtpIdentity::read(header)?;
+        let index = (index & !u64::from(u16::MAX)) | u64::from(identity.sequence);
         let tag_at = header.len() + payload.len();
         let length = tag_at + self.tag_len();
         let packet = out.get_mut(..length).ok_or(SrtpError::OutputTooSmall)?;

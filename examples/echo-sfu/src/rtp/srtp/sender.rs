@@ -36,8 +36,8 @@ impl SrtpSender {
     }
 
     /// Writes `header`, the encrypted `payload` and the tag into `out`, and returns how many bytes that
-    /// were. `index` is the sequence number, extended beyond the 16 bits of it that the header has. It
-    /// starts below 65,536 with each SSRC: the other end counts on it.
+    /// were. `index` is the sequence number, extended beyond the 16 bits that are in the header; those
+    /// are read there. It starts below 65,536 with each SSRC: the other end counts on it.
     ///
     /// No two packets of an SSRC may have the same index unless they are the same packet. Otherwise the
     /// ciphers give their plaintexts away.

@@ -296,6 +296,16 @@ fn sequence_numbers_may_wrap_get_lost_and_change_places() {
 }
 
 #[test]
+fn the_header_says_the_lower_half_of_the_index() {
+    for profile in PROFILES {
+        let (mut sender, _) = pair(profile);
+        let header = header(7, 0x1_0005);
+        let expected = protect(&mut sender, &header, b"abc", 0x1_0005);
+        assert_eq!(expected, protect(&mut sender, &header, b"abc", 0x1_0000));
+    }
+}
+
+#[test]
 fn what_comes_twice_is_refused() {
     for profile in PROFILES {
         let (mut sender, mut receiver) = pair(profile);

@@ -1,7 +1,7 @@
 //! Header extensions: which there are, and what they say.
 
-use super::super::packet::{AudioLevel, Extensions};
 use super::{ONE_BYTE_FORM, RtpView, TWO_BYTE_FORM};
+use crate::rtp::packet::{AudioLevel, Extensions};
 
 const IS_SPEECH: u8 = 0x80;
 

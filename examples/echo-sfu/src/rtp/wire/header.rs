@@ -1,10 +1,10 @@
 //! Writing headers. Once per packet and consumer, so on the stack and in one go.
 
-use super::super::packet::Extensions;
 use super::extensions::{ExtensionIds, audio_level_byte};
 use super::{
     EXTENSION_HEADER, HAS_EXTENSIONS, HEADER_MIN, MARKER, ONE_BYTE_FORM, TWO_BYTE_FORM, VERSION,
 };
+use crate::rtp::packet::Extensions;
 
 /// Longer names are left out: they are no more than a help while SSRCs are unknown. str0m's have 16.
 const MID_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! Headers by hand, headers read back, and bytes that are none.
 
-use super::super::packet::{AudioLevel, Extensions};
 use super::*;
+use crate::rtp::packet::{AudioLevel, Extensions};
 use crate::rtp::test_random::Random;
 
 const HEADER: RtpHeader = RtpHeader {
