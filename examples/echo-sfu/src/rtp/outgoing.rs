@@ -4,6 +4,7 @@ mod layers;
 mod numbering;
 mod pictures;
 mod reports;
+mod resend;
 mod sent;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use layers::{Layers, Order};
 use numbering::Numbering;
 use pictures::Pictures;
 use reports::Reception;
+use resend::{InPlace, Rtx};
 use sent::{ResendBudget, SentPackets};
 use timeline::Timeline;
 
@@ -133,19 +135,6 @@ pub(crate) struct OutgoingStream {
     reception: Reception,
     counts: OutgoingCounts,
     resent_in_place: InPlace,
-}
-
-/// Packets that were sent again as they were: they belong to the same stream.
-#[derive(Debug, Default)]
-struct InPlace {
-    packets: u64,
-    bytes: u64,
-}
-
-#[derive(Debug)]
-struct Rtx {
-    ssrc: u32,
-    next: u64,
 }
 
 #[derive(Debug)]
@@ -298,22 +287,6 @@ impl OutgoingStream {
         Some(rewritten)
     }
 
-    /// Which of what a receiver lost it is to be sent again, as far as it is remembered. Nothing
-    /// happens but as the iterator is driven.
-    ///
-    /// A packet is sent again ten times at most, and not within half a round trip (20 ms at least)
-    /// of the last time. In total, no more is sent again than was sent, and no more than 256 KiB at
-    /// once: a receiver that asks for everything over and over gets twice the stream and no more.
-    pub(crate) fn resend<'a>(
-        &'a mut self,
-        now: Instant,
-        lost: &'a [u16],
-    ) -> impl Iterator<Item = Resend> + 'a {
-        let now = self.epoch.millis(now);
-        lost.iter()
-            .filter_map(move |lost| self.resend_one(now, *lost))
-    }
-
     /// `None` before the first packet.
     pub(crate) fn sender_info(&self, now: Instant) -> Option<SenderInfo> {
         Some(SenderInfo {
@@ -433,55 +406,6 @@ impl OutgoingStream {
         self.counts.bytes += bytes as u64;
         self.rate.add(now, bytes);
         self.resend_budget.earn(bytes);
-    }
-
-    fn resend_one(&mut self, now: Millis, lost: u16) -> Option<Resend> {
-        self.counts.nacked += 1;
-        if !self.active {
-            self.counts.nacked_refused += 1;
-            return None;
-        }
-        let Some((sequence, sent)) = self.sent.find(lost) else {
-            self.counts.nacked_unknown += 1;
-            return None;
-        };
-        let is_granted = sent.resends().is_due(now, self.reception.round_trip())
-            && self.resend_budget.spend(sent.bytes());
-        if !is_granted {
-            self.counts.nacked_refused += 1;
-            return None;
-        }
-        sent.resends().count(now);
-        let layer = sent.layer();
-        let bytes = u64::from(sent.bytes());
-        let original = sent.rewritten(self.ssrc, sequence);
-        let source_sequence = sent.source_sequence(self.layers.newest_sequence(layer)?);
-        let rtx = self.next_rtx_header(original.payload_type);
-        self.counts.resent_packets += 1;
-        self.counts.resent_bytes += bytes;
-        if rtx.is_none() {
-            self.resent_in_place.packets += 1;
-            self.resent_in_place.bytes += bytes;
-        }
-        Some(Resend {
-            layer,
-            source_sequence,
-            original,
-            rtx,
-        })
-    }
-
-    fn next_rtx_header(&mut self, payload_type: u8) -> Option<RtxHeader> {
-        let codec = self.codecs.iter().find(|codec| codec.to == payload_type)?;
-        let payload_type = codec.rtx?;
-        let rtx = self.rtx.as_mut()?;
-        let sequence = rtx.next;
-        rtx.next += 1;
-        Some(RtxHeader {
-            ssrc: rtx.ssrc,
-            payload_type,
-            sequence,
-        })
     }
 }
 

@@ -130,7 +130,9 @@ impl Checker {
         }
         let newest = stretch.arrived.last_key_value().map(|(newest, _)| *newest);
         if newest.is_some_and(|newest| truth.sequence > newest + 1000) {
-            self.stretch = None;
+            if truth.is_for_receiver {
+                self.stretch = None;
+            }
             return false;
         }
         let is_newest = newest.is_none_or(|newest| truth.sequence > newest);
