@@ -3,6 +3,8 @@
 
 pub(crate) mod codec;
 pub(crate) mod history;
+#[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
+pub(crate) mod incoming;
 pub(crate) mod outgoing;
 pub(crate) mod packet;
 #[cfg(test)]
@@ -10,7 +12,5 @@ mod random;
 pub(crate) mod rate;
 pub(crate) mod rtcp;
 pub(crate) mod srtp;
-#[cfg(test)]
-mod test_random;
 pub(crate) mod vp8;
 pub(crate) mod wire;

@@ -26,9 +26,16 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// Fewer than the limit.
-    pub(crate) fn bytes(&mut self, limit: u64) -> Vec<u8> {
-        (0..self.below(limit)).map(|_| self.next() as u8).collect()
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Another one each time, or the one that the environment names, to replay it.
+pub(crate) fn any_seed() -> u64 {
+    match std::env::var("STREAM_SEED") {
+        Ok(seed) => seed.parse().expect("a number"),
+        Err(_) => getrandom::u64().expect("random numbers of the operating system"),
     }
 }
 

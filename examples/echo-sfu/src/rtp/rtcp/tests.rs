@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::rtp::test_random::Random;
+use crate::rtp::random::{Random, any_seed};
 
 const BLOCK: ReportBlock = ReportBlock {
     ssrc: 0x4c75_6e61,
@@ -156,7 +156,7 @@ fn what_is_missing_around_the_wrap_is_asked_for_in_one_go() {
 
 #[test]
 fn whatever_is_missing_is_asked_for() {
-    let seed = Random::any_seed();
+    let seed = any_seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for _ in 0..1_000 {
@@ -323,7 +323,7 @@ fn there_is_a_limit_to_what_is_read() {
 
 #[test]
 fn any_bytes_are_survived() {
-    let seed = Random::any_seed();
+    let seed = any_seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for _ in 0..100_000 {

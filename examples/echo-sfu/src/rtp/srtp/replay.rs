@@ -120,7 +120,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::rtp::test_random::Random;
+    use crate::rtp::random::{Random, any_seed};
 
     #[test]
     fn sequence_numbers_are_of_the_nearest_cycle() {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_twice_and_what_is_too_old_not_at_all() {
-        let seed = Random::any_seed();
+        let seed = any_seed();
         println!("seed {seed}");
         let mut random = Random::new(seed);
         let mut window = ReplayWindow::starting_with(1_000);

@@ -2,7 +2,7 @@
 
 use super::cipher::{Cipher, Direction, Protocol, derive};
 use super::*;
-use crate::rtp::test_random::Random;
+use crate::rtp::random::{Random, any_seed};
 
 const PROFILES: [SrtpProfile; 3] = [
     SrtpProfile::Aes128CmSha1_80,
@@ -248,7 +248,7 @@ fn rtp_and_rtcp_have_keys_of_their_own() {
 
 #[test]
 fn what_is_sent_arrives() {
-    let seed = Random::any_seed();
+    let seed = any_seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for profile in PROFILES {
@@ -376,7 +376,7 @@ fn what_is_tampered_with_is_refused_and_changes_nothing() {
 
 #[test]
 fn any_bytes_and_any_header_length_are_survived() {
-    let seed = Random::any_seed();
+    let seed = any_seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for profile in PROFILES {

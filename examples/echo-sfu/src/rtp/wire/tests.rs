@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::rtp::packet::{AudioLevel, Extensions};
-use crate::rtp::test_random::Random;
+use crate::rtp::random::{Random, any_seed};
 
 const HEADER: RtpHeader = RtpHeader {
     payload_type: 96,
@@ -131,7 +131,7 @@ fn large_ids_and_long_values_take_the_two_byte_form() {
 
 #[test]
 fn what_is_written_can_be_read_back() {
-    let seed = Random::any_seed();
+    let seed = any_seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for _ in 0..10_000 {
@@ -270,7 +270,7 @@ fn what_is_cut_or_of_another_version_is_malformed() {
 
 #[test]
 fn any_bytes_are_survived() {
-    let seed = Random::any_seed();
+    let seed = any_seed();
     println!("seed {seed}");
     let mut random = Random::new(seed);
     for _ in 0..100_000 {
