@@ -2,21 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use socket_server::Envelope;
 use str0m::media::{MediaKind, Mid};
 
-use super::outbox::Outbox;
 use super::source::Origin;
+use super::transport::Way;
 use crate::objects::TransportId;
 use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
 use crate::rtp::packet::MediaPacket;
-use crate::rtp::srtp::SrtpSender;
 use crate::rtp::wire::{ExtensionIds, HeaderBuffer, RtpHeader, absolute_send_time};
 
 /// No datagram that we send is larger.
 const MAX_DATAGRAM: usize = 1_500;
-/// No profile of SRTP adds more to a packet.
-const MAX_TAG: usize = 16;
 /// A key frame that does not come is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -33,12 +29,14 @@ pub(super) struct Consumer {
     asked_at: Option<Instant>,
 }
 
-/// How datagrams go out on a transport.
-pub(super) struct Way<'a> {
-    pub(super) envelope: Envelope,
-    pub(super) srtp: &'a mut SrtpSender,
-    /// The time of the sender's clock, from whichever beginning.
-    pub(super) clock: Duration,
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    Sent,
+    /// It is not for this consumer, or not now.
+    NotForIt,
+    /// Too much waits to be sent already.
+    NoRoom,
 }
 
 impl Consumer {
@@ -62,30 +60,23 @@ impl Consumer {
         }
     }
 
-    /// Sends a packet on. False if it is not for this consumer.
+    /// Sends a packet on.
     pub(super) fn forward(
         &mut self,
         now: Instant,
         packet: &MediaPacket,
         way: &mut Way<'_>,
-        outbox: &mut Outbox,
-    ) -> bool {
-        let Some(rewritten) = self.stream.rewrite(now, packet) else {
-            return false;
-        };
-        self.write(&rewritten, packet, None, way, outbox);
-        true
+    ) -> Forwarded {
+        match self.stream.rewrite(now, packet) {
+            None => Forwarded::NotForIt,
+            Some(rewritten) if self.write(&rewritten, packet, None, way) => Forwarded::Sent,
+            Some(_) => Forwarded::NoRoom,
+        }
     }
 
-    /// Sends a packet again that was lost.
-    pub(super) fn resend(
-        &self,
-        resend: &Resend,
-        packet: &MediaPacket,
-        way: &mut Way<'_>,
-        outbox: &mut Outbox,
-    ) {
-        self.write(&resend.original, packet, Some(resend), way, outbox);
+    /// Sends a packet again that was lost. False if there is no room for it.
+    pub(super) fn resend(&self, resend: &Resend, packet: &MediaPacket, way: &mut Way<'_>) -> bool {
+        self.write(&resend.original, packet, Some(resend), way)
     }
 
     fn write(
@@ -94,8 +85,7 @@ impl Consumer {
         packet: &MediaPacket,
         resend: Option<&Resend>,
         way: &mut Way<'_>,
-        outbox: &mut Outbox,
-    ) {
+    ) -> bool {
         let rtx = resend.and_then(|resend| resend.rtx.as_ref());
         let (ssrc, payload_type, sequence) = match rtx {
             Some(rtx) => (rtx.ssrc, rtx.payload_type, rtx.sequence),
@@ -124,8 +114,7 @@ impl Consumer {
                 let prefix = if rtx.is_some() { 2 } else { 0 };
                 let len = prefix + packet.payload.len();
                 let Some(changed) = changed.get_mut(..len) else {
-                    outbox.datagrams_dropped += 1;
-                    return;
+                    return false;
                 };
                 changed[prefix..].copy_from_slice(&packet.payload);
                 if let Some(patch) = patch {
@@ -137,17 +126,7 @@ impl Consumer {
                 changed
             }
         };
-        let room = header.as_slice().len() + payload.len() + MAX_TAG;
-        let mut encrypted = Ok(0);
-        let pushed = outbox.datagrams.push_with(way.envelope, room, |datagram| {
-            encrypted = way
-                .srtp
-                .protect_rtp(header.as_slice(), payload, sequence, datagram);
-            *encrypted.as_ref().unwrap_or(&0)
-        });
-        if pushed.is_err() || encrypted.is_err() {
-            outbox.datagrams_dropped += 1;
-        }
+        way.send(header.as_slice(), payload, sequence)
     }
 
     /// Which layer's key frame is to be asked for now, if any.

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
 
-use super::consumer::{Consumer, Way};
+use super::consumer::{Consumer, Forwarded};
 use super::outbox::Outbox;
 use super::source::Origin;
-use super::{Network, REPORT_INTERVAL, REPORT_TURNS, State, Transport};
+use super::transport::Way;
+use super::{Network, REPORT_INTERVAL, REPORT_TURNS, State};
 use crate::media::NetworkIndex;
 use crate::objects::{ConsumerId, ProducerId, TransportId};
 use crate::rtp::history::PacketHistory;
@@ -156,31 +157,31 @@ impl State {
         packets: impl Iterator<Item = &'a MediaPacket>,
     ) {
         let clock = self.sending_time(now);
-        let Some((consumer, mut way, outbox)) = self.on_its_way(consumer, clock) else {
+        let Some((consumer, mut way)) = self.on_its_way(consumer, clock) else {
             return;
         };
-        let forwarded = packets
-            .filter(|packet| consumer.forward(now, packet, &mut way, outbox))
-            .count();
+        let (mut forwarded, mut dropped) = (0, 0);
+        for packet in packets {
+            match consumer.forward(now, packet, &mut way) {
+                Forwarded::Sent => forwarded += 1,
+                Forwarded::NoRoom => dropped += 1,
+                Forwarded::NotForIt => {}
+            }
+        }
         self.counters.media_packets_forwarded.add(forwarded);
+        self.outbox.datagrams_dropped += dropped;
     }
 
-    /// A consumer whose client can be sent something, how, and where to put it.
+    /// A consumer whose client can be sent something, and how.
     fn on_its_way(
         &mut self,
         consumer: ConsumerId,
         clock: Duration,
-    ) -> Option<(&mut Consumer, Way<'_>, &mut Outbox)> {
+    ) -> Option<(&mut Consumer, Way<'_>)> {
         let consumer = self.consumers.get_mut(&consumer)?;
         let transport = self.transports.get_mut(&consumer.transport)?;
-        let envelope = transport.rtc.envelope()?;
-        let srtp = transport.rtc.encryption()?;
-        let way = Way {
-            envelope,
-            srtp,
-            clock,
-        };
-        Some((consumer, way, &mut self.outbox))
+        let way = transport.way(&mut self.outbox.datagrams, clock)?;
+        Some((consumer, way))
     }
 
     /// A client can be sent media from now on. Whoever comes late has nothing to decode before the
@@ -275,13 +276,16 @@ impl State {
         let Some(fan_out) = self.fan_outs.remove(&producer) else {
             return;
         };
-        if let Some((consumer, mut way, outbox)) = self.on_its_way(id, clock) {
+        let mut dropped = 0;
+        if let Some((consumer, mut way)) = self.on_its_way(id, clock) {
             for resend in &wanted {
-                if let Some(packet) = fan_out.history.get(resend.layer, resend.source_sequence) {
-                    consumer.resend(resend, packet, &mut way, outbox);
+                let packet = fan_out.history.get(resend.layer, resend.source_sequence);
+                if packet.is_some_and(|packet| !consumer.resend(resend, packet, &mut way)) {
+                    dropped += 1;
                 }
             }
         }
+        self.outbox.datagrams_dropped += dropped;
         self.fan_outs.insert(producer, fan_out);
     }
 
@@ -312,7 +316,7 @@ impl State {
 
     /// Tells clients about what they are sent, each transport in its turn.
     fn report(&mut self, now: Instant, turn: u64) {
-        let clock = self.clock(now);
+        let (clock, time) = (self.clock(now), self.sending_time(now));
         let State {
             transports,
             consumers,
@@ -341,7 +345,17 @@ impl State {
                         .cname(info.ssrc, CNAME);
                 }
             }
-            send_compound(transport, &plain, outbox);
+            let Outbox {
+                datagrams,
+                encrypted,
+                datagrams_dropped,
+                ..
+            } = outbox;
+            if let (Some(way), false) = (transport.way(datagrams, time), plain.is_empty())
+                && !way.send_compound(&plain, encrypted)
+            {
+                *datagrams_dropped += 1;
+            }
             outbox.plain = plain;
         }
     }
@@ -372,21 +386,5 @@ impl State {
 
     fn sending_time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
-    }
-}
-
-fn send_compound(transport: &mut Transport, compound: &[u8], outbox: &mut Outbox) {
-    let (Some(envelope), false) = (transport.rtc.envelope(), compound.is_empty()) else {
-        return;
-    };
-    let Some(srtp) = transport.rtc.encryption() else {
-        return;
-    };
-    let datagram = &mut outbox.encrypted;
-    datagram.clear();
-    if srtp.protect_rtcp(compound, datagram).is_err()
-        || outbox.datagrams.push(envelope, datagram).is_err()
-    {
-        outbox.datagrams_dropped += 1;
     }
 }

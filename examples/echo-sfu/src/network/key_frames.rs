@@ -29,7 +29,7 @@ impl State {
             return;
         };
         let transport = self.transports.get(&consumer.transport);
-        if !transport.is_some_and(|transport| transport.rtc.is_connected()) {
+        if !transport.is_some_and(|transport| transport.is_connected()) {
             return;
         }
         if let Some(layer) = consumer.key_frame_to_ask_for(now) {

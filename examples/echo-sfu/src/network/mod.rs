@@ -16,6 +16,7 @@ mod key_frames;
 mod outbox;
 mod source;
 mod threads;
+mod transport;
 mod webrtc;
 
 use std::cell::RefCell;
@@ -45,10 +46,10 @@ use crate::stats::NetworkCounters;
 
 use self::consumer::Consumer;
 use self::demux::Demux;
-use self::downlink::Downlink;
 use self::fan_out::FanOut;
 use self::outbox::Outbox;
 use self::source::Source;
+use self::transport::{Kind, Transport};
 use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
 
 pub(crate) use self::demux::Stranger;
@@ -136,17 +137,6 @@ struct State {
     reporting: Option<u64>,
 }
 
-/// A transport, and what belongs to it here.
-#[derive(Debug)]
-struct Transport {
-    rtc: WebRtcTransport,
-    owner: RouterAddress,
-    consumers: Vec<ConsumerId>,
-    downlink: Downlink,
-    /// What was made known of it last.
-    known_downlink: Option<BitRate>,
-}
-
 impl Network {
     /// Opens the socket. To be called on the network thread.
     pub(crate) fn new(
@@ -216,7 +206,7 @@ impl Network {
                 transports, outbox, ..
             } = state;
             if let Some(transport) = transports.get_mut(&id) {
-                transport.rtc.close(now, outbox);
+                transport.close(now, outbox);
                 outbox.ended.push(id);
             }
         });
@@ -286,7 +276,7 @@ impl Network {
         reply: ReplyTo<(), crate::objects::ObjectError>,
     ) {
         self.act(|state, now| {
-            let found = state.with_transport(transport, now, |transport, outbox| {
+            let found = state.with_webrtc(transport, now, |transport, outbox| {
                 transport.add_remote_candidates(now, candidates, outbox)
             });
             reply.send(match found {
@@ -299,7 +289,7 @@ impl Network {
     /// Tells a client to send no more than so much.
     pub(crate) fn limit_bitrate(&mut self, transport: TransportId, limit: Option<BitRate>) {
         self.act(|state, now| {
-            state.with_transport(transport, now, |transport, outbox| {
+            state.with_webrtc(transport, now, |transport, outbox| {
                 transport.limit_bitrate(now, limit, outbox)
             });
         });
@@ -307,10 +297,10 @@ impl Network {
 
     fn advance(&mut self, id: TransportId) {
         self.act(|state, now| {
-            if let Some(transport) = state.transports.get_mut(&id) {
-                transport.rtc.timer = None;
-            }
-            state.with_transport(id, now, |transport, outbox| transport.advance(now, outbox));
+            state.with_webrtc(id, now, |transport, outbox| {
+                transport.timer = None;
+                transport.advance(now, outbox)
+            });
         });
     }
 
@@ -409,13 +399,7 @@ impl State {
             echoed: Vec::new(),
             consumed: Vec::new(),
         };
-        let transport = Transport {
-            rtc,
-            owner,
-            consumers: Vec::new(),
-            downlink: Downlink::default(),
-            known_downlink: None,
-        };
+        let transport = Transport::new(Kind::WebRtc(Box::new(rtc)), owner);
         self.demux.insert(id, ufrag);
         self.transports.insert(id, transport);
         for (wanted, line) in paired {
@@ -497,7 +481,7 @@ impl State {
                 let local_ip = datagram.local_ip.map(|ip| ip.to_canonical());
                 match self.demux.find(source, datagram.data) {
                     Ok(transport) => {
-                        self.with_transport(transport, now, |transport, outbox| {
+                        self.with_webrtc(transport, now, |transport, outbox| {
                             transport.receive(now, source, local_ip, datagram.data, outbox)
                         });
                     }
@@ -514,13 +498,13 @@ impl State {
         &mut self,
         id: TransportId,
         now: Instant,
-        use_it: impl FnOnce(&mut WebRtcTransport, &mut Outbox) -> Option<Instant>,
+        use_it: impl FnOnce(&mut Transport, &mut Outbox) -> Option<Instant>,
     ) -> bool {
         let Some(transport) = self.transports.get_mut(&id) else {
             return false;
         };
         let outbox = &mut self.outbox;
-        match catch_unwind(AssertUnwindSafe(|| use_it(&mut transport.rtc, outbox))) {
+        match catch_unwind(AssertUnwindSafe(|| use_it(transport, outbox))) {
             Ok(Some(deadline)) => self.arm(id, now, deadline),
             Ok(None) => {}
             Err(_) => {
@@ -531,14 +515,31 @@ impl State {
         true
     }
 
+    /// The same with a transport to a WebRTC client; of another kind there is none.
+    fn with_webrtc(
+        &mut self,
+        id: TransportId,
+        now: Instant,
+        use_it: impl FnOnce(&mut WebRtcTransport, &mut Outbox) -> Option<Instant>,
+    ) -> bool {
+        let mut found = false;
+        self.with_transport(id, now, |transport, outbox| {
+            let transport = transport.webrtc()?;
+            found = true;
+            use_it(transport, outbox)
+        });
+        found
+    }
+
     /// Makes sure that the transport hears of time at its deadline. A timer that fires too early
     /// finds a later deadline and is set again; so the deadline may move back, as it does with
     /// nearly every packet, at no cost.
     fn arm(&mut self, id: TransportId, now: Instant, deadline: Instant) {
-        let Some(transport) = self.transports.get_mut(&id) else {
+        let transport = self.transports.get_mut(&id);
+        let Some(transport) = transport.and_then(Transport::webrtc) else {
             return;
         };
-        if let Some((due, timer)) = &transport.rtc.timer {
+        if let Some((due, timer)) = &transport.timer {
             if *due <= deadline {
                 return;
             }
@@ -550,7 +551,7 @@ impl State {
         };
         // Refused only when the thread is quitting, and with it all its transports.
         let timer = own.post_delayed(delay, move |network| network.advance(id));
-        transport.rtc.timer = timer.ok().map(|timer| (deadline, timer));
+        transport.timer = timer.ok().map(|timer| (deadline, timer));
     }
 
     /// Does what the transports have left to be done, until nothing is left.
@@ -587,14 +588,14 @@ impl State {
 
     /// Forgets a transport, and tells its owner.
     fn end(&mut self, id: TransportId) {
-        let Some(transport) = self.transports.remove(&id) else {
+        let Some(mut transport) = self.transports.remove(&id) else {
             return;
         };
-        if let Some((_, timer)) = &transport.rtc.timer {
+        if let Some((_, timer)) = transport.webrtc().and_then(|own| own.timer.take()) {
             timer.cancel();
         }
         self.demux.remove(id);
-        for producer in transport.rtc.produced() {
+        for producer in transport.produced() {
             self.sources.remove(&producer);
         }
         for consumer in transport.consumers {
@@ -632,13 +633,13 @@ impl State {
     fn sweep(&mut self, now: Instant) {
         let transports: Vec<_> = self.transports.keys().copied().collect();
         for id in transports {
-            let is_silent = |transport: &Transport| transport.rtc.is_silent(now);
+            let is_silent = |transport: &Transport| transport.is_silent(now);
             if self.transports.get(&id).is_some_and(is_silent) {
                 tracing::info!(transport = ?id, "the client has vanished");
                 self.outbox.ended.push(id);
                 continue;
             }
-            self.with_transport(id, now, |transport, outbox| {
+            self.with_webrtc(id, now, |transport, outbox| {
                 transport.remind_of_bitrate_limit(now, outbox)
             });
         }

@@ -1,0 +1,137 @@
+//! A transport on its network thread, of whichever kind.
+
+use std::time::{Duration, Instant};
+
+use socket_server::{Envelope, SendBatch};
+
+use super::downlink::Downlink;
+use super::outbox::Outbox;
+use super::webrtc::WebRtcTransport;
+use crate::objects::{ConsumerId, ProducerId, RouterAddress};
+use crate::rtp::rate::BitRate;
+use crate::rtp::srtp::SrtpSender;
+
+/// No profile of SRTP adds more to a packet.
+const MAX_TAG: usize = 16;
+
+/// A transport, and what belongs to it here.
+#[derive(Debug)]
+pub(super) struct Transport {
+    pub(super) kind: Kind,
+    pub(super) owner: RouterAddress,
+    pub(super) consumers: Vec<ConsumerId>,
+    pub(super) downlink: Downlink,
+    /// What was made known of it last.
+    pub(super) known_downlink: Option<BitRate>,
+}
+
+/// What a transport is made of.
+#[derive(Debug)]
+pub(super) enum Kind {
+    WebRtc(Box<WebRtcTransport>),
+}
+
+/// How packets go out on a transport.
+pub(super) struct Way<'a> {
+    pub(super) envelope: Envelope,
+    pub(super) srtp: &'a mut SrtpSender,
+    /// Where they wait to be sent.
+    pub(super) datagrams: &'a mut SendBatch,
+    /// The time of the sender's clock, from whichever beginning.
+    pub(super) clock: Duration,
+}
+
+impl Way<'_> {
+    /// Sends an RTP packet. False if there is no room for it.
+    pub(super) fn send(&mut self, header: &[u8], payload: &[u8], sequence: u64) -> bool {
+        let room = header.len() + payload.len() + MAX_TAG;
+        let mut encrypted = Ok(0);
+        let pushed = self.datagrams.push_with(self.envelope, room, |datagram| {
+            encrypted = self.srtp.protect_rtp(header, payload, sequence, datagram);
+            *encrypted.as_ref().unwrap_or(&0)
+        });
+        pushed.is_ok() && encrypted.is_ok()
+    }
+
+    /// Sends RTCP. False if there is no room for it.
+    pub(super) fn send_compound(self, compound: &[u8], encrypted: &mut Vec<u8>) -> bool {
+        encrypted.clear();
+        self.srtp.protect_rtcp(compound, encrypted).is_ok()
+            && self.datagrams.push(self.envelope, encrypted).is_ok()
+    }
+}
+
+impl Transport {
+    pub(super) fn new(kind: Kind, owner: RouterAddress) -> Self {
+        Self {
+            kind,
+            owner,
+            consumers: Vec::new(),
+            downlink: Downlink::default(),
+            known_downlink: None,
+        }
+    }
+
+    pub(super) fn webrtc(&mut self) -> Option<&mut WebRtcTransport> {
+        match &mut self.kind {
+            Kind::WebRtc(transport) => Some(transport),
+        }
+    }
+
+    /// How packets go out, once they can go anywhere.
+    pub(super) fn way<'a>(
+        &'a mut self,
+        datagrams: &'a mut SendBatch,
+        clock: Duration,
+    ) -> Option<Way<'a>> {
+        match &mut self.kind {
+            Kind::WebRtc(transport) => Some(Way {
+                envelope: transport.envelope()?,
+                srtp: transport.encryption()?,
+                datagrams,
+                clock,
+            }),
+        }
+    }
+
+    /// Whether packets can go out.
+    pub(super) fn is_connected(&self) -> bool {
+        match &self.kind {
+            Kind::WebRtc(transport) => transport.is_connected(),
+        }
+    }
+
+    /// Asks whoever sends a producer for a key frame. Returns when it wants to hear of time again.
+    pub(super) fn request_key_frame(
+        &mut self,
+        now: Instant,
+        producer: ProducerId,
+        layer: u8,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        match &mut self.kind {
+            Kind::WebRtc(transport) => transport.request_key_frame(now, producer, layer, outbox),
+        }
+    }
+
+    /// Says goodbye.
+    pub(super) fn close(&mut self, now: Instant, outbox: &mut Outbox) {
+        match &mut self.kind {
+            Kind::WebRtc(transport) => transport.close(now, outbox),
+        }
+    }
+
+    /// What arrives here.
+    pub(super) fn produced(&self) -> Vec<ProducerId> {
+        match &self.kind {
+            Kind::WebRtc(transport) => transport.produced().collect(),
+        }
+    }
+
+    /// Whether whoever is at the other end has vanished, or never came.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        match &self.kind {
+            Kind::WebRtc(transport) => transport.is_silent(now),
+        }
+    }
+}
