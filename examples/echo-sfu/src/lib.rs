@@ -61,8 +61,13 @@ pub use media::TrackInfo;
 pub use names::{DisplayName, PublisherId, RoomName, SessionToken};
 pub use network::{NetworkError, NetworkOptions, NetworkThreads};
 pub use operation::Operation;
+pub use rtp::outgoing::{OutgoingCounts, OutgoingStats};
+pub use rtp::rate::BitRate;
 pub use rtp::srtp::{SrtpKey, SrtpKeyError, SrtpProfile, UnknownSrtpProfile};
 pub use sdp::{Offer, OfferedFlow};
 pub use sfu::{Sfu, SfuOptions, StartError, local_addresses};
 pub use signaling::{Answer, Signaling};
-pub use stats::{NetworkStats, PublisherInfo, RoomInfo, SfuStats};
+pub use stats::{
+    ConsumerStats, NetworkStats, ProducerStats, ProducerTraffic, PublisherInfo, Quantiles,
+    RoomInfo, RouterStats, SfuStats, ThreadReport, TransportStats, TransportTraffic, WorkerStats,
+};

@@ -19,7 +19,7 @@ use crate::objects::{
 };
 use crate::operation::{Operation, ReplyTo};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
-use crate::stats::{PublisherInfo, RoomInfo, SfuStats};
+use crate::stats::{Gather, PublisherInfo, RoomInfo, SfuStats, ThreadReport};
 
 /// What a client gets for its offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,9 +107,9 @@ impl Signaling {
         self.enqueue(move |state, reply| reply.send(state.room(room)))
     }
 
-    /// What the SFU is doing.
+    /// What the SFU is doing: every object and every thread of it.
     pub fn stats(&self) -> Operation<SfuStats> {
-        self.enqueue(move |state, reply| reply.send(Ok(state.stats())))
+        self.enqueue(move |state, reply| state.stats(reply))
     }
 
     fn enqueue<T: Send + 'static>(
@@ -525,12 +525,24 @@ impl State {
         })
     }
 
-    fn stats(&self) -> SfuStats {
-        SfuStats {
+    fn stats(&self, reply: ReplyTo<SfuStats>) {
+        let signaling = self.own.iter().map(|own| ThreadReport::of(own.thread()));
+        let workers = self.workers.iter().map(Worker::report);
+        let stats = SfuStats {
             sessions: self.sessions.len(),
             rooms: self.rooms.len(),
             network: self.networks.stats(),
+            workers: Vec::new(),
+            threads: signaling
+                .chain(workers)
+                .chain(self.networks.reports())
+                .collect(),
+        };
+        let gather = Gather::new(stats, reply);
+        for (place, worker) in self.workers.iter().enumerate() {
+            worker.gather(place, &gather);
         }
+        self.networks.gather(&gather);
     }
 }
 

@@ -24,8 +24,9 @@ pub(super) struct Consumer {
     pub(super) kind: MediaKind,
     pub(super) ssrc: u32,
     pub(super) stream: OutgoingStream,
-    pub(super) mid: Option<Mid>,
-    pub(super) extensions: ExtensionIds,
+    /// As text, since a [`Mid`] is padded and has to be trimmed each time.
+    mid: Option<Box<str>>,
+    extensions: ExtensionIds,
     asked_at: Option<Instant>,
 }
 
@@ -54,7 +55,7 @@ impl Consumer {
             kind,
             ssrc,
             stream,
-            mid,
+            mid: mid.map(|mid| (*mid).into()),
             extensions,
             asked_at: None,
         }

@@ -316,6 +316,11 @@ impl State {
 
     /// Tells clients about what they are sent, each transport in its turn.
     fn report(&mut self, now: Instant, turn: u64) {
+        if turn == 0 {
+            for fan_out in self.fan_outs.values_mut() {
+                fan_out.history.forget_old(now);
+            }
+        }
         let (clock, time) = (self.clock(now), self.sending_time(now));
         let State {
             transports,

@@ -15,6 +15,7 @@ mod fan_out;
 mod key_frames;
 mod outbox;
 mod source;
+mod stats;
 mod threads;
 mod transport;
 mod webrtc;
@@ -34,12 +35,13 @@ use rtc_thread::ThreadBound;
 use socket_server::{RecvBatch, UdpHandler, UdpOptions, UdpSocket};
 use str0m::Candidate;
 use str0m::config::DtlsCert;
+use str0m::format::PayloadParams;
 
 use crate::ApiError;
 use crate::media::{Media, NetworkIndex};
 use crate::objects::{ConsumerId, ProducerId, RouterAddress, TransportId};
 use crate::operation::ReplyTo;
-use crate::rtp::outgoing::{OutgoingOptions, OutgoingStream, RtxOptions};
+use crate::rtp::outgoing::{CodecMapping, OutgoingOptions, OutgoingStream, RtxOptions};
 use crate::rtp::rate::BitRate;
 use crate::sdp::Offer;
 use crate::stats::NetworkCounters;
@@ -105,10 +107,13 @@ pub(crate) struct Opened {
     /// What the client sends.
     pub(crate) produced: Vec<(ProducerId, Media)>,
     /// What it is sent of that, if it is an echo.
-    pub(crate) echoed: Vec<(ConsumerId, ProducerId)>,
+    pub(crate) echoed: Vec<(ConsumerId, ProducerId, Accepted)>,
     /// Those of the wanted for which its offer has a media line.
-    pub(crate) consumed: Vec<ConsumerId>,
+    pub(crate) consumed: Vec<(ConsumerId, Accepted)>,
 }
+
+/// The codecs that a consumer's client takes.
+pub(crate) type Accepted = Arc<[PayloadParams]>;
 
 /// The transports of one network thread, as others reach it.
 pub(crate) struct Network(Rc<RefCell<State>>);
@@ -263,6 +268,29 @@ impl Network {
         });
     }
 
+    /// Sends a consumer another producer from now on.
+    pub(crate) fn switch_consumer(
+        &mut self,
+        consumer: ConsumerId,
+        origin: Origin,
+        (codecs, layers): (Vec<CodecMapping>, usize),
+        active: bool,
+    ) {
+        self.act(|state, now| {
+            let Some(own) = state.consumers.get_mut(&consumer) else {
+                return;
+            };
+            own.stream.switch_source();
+            own.stream.set_codecs(codecs);
+            own.stream.set_available_layers(now, &numbers_of(layers));
+            own.stream.set_active(active);
+            let (left, kind) = (std::mem::replace(&mut own.origin, origin), own.kind);
+            state.leave_fan_out(consumer, left);
+            state.join_fan_out(consumer, origin, kind.is_video());
+            state.ask_for_key_frame(now, consumer);
+        });
+    }
+
     /// Sends nothing more to a consumer.
     pub(crate) fn remove_consumer(&mut self, consumer: ConsumerId) {
         self.0.borrow_mut().remove_consumer(consumer);
@@ -403,11 +431,11 @@ impl State {
         self.demux.insert(id, ufrag);
         self.transports.insert(id, transport);
         for (wanted, line) in paired {
+            let (consumer, producer) = (wanted.consumer, wanted.origin.producer);
+            let accepted = line.codecs.as_slice().into();
             match flow {
-                Flow::Echo => opened
-                    .echoed
-                    .push((wanted.consumer, wanted.origin.producer)),
-                _ => opened.consumed.push(wanted.consumer),
+                Flow::Echo => opened.echoed.push((consumer, producer, accepted)),
+                _ => opened.consumed.push((consumer, accepted)),
             }
             self.add_consumer(id, wanted, line, now);
         }
@@ -434,10 +462,7 @@ impl State {
             first_sequence: 0,
             now,
         });
-        let layers: Vec<u8> = (0..wanted.media.layers)
-            .filter_map(|at| at.try_into().ok())
-            .collect();
-        stream.set_available_layers(now, &layers);
+        stream.set_available_layers(now, &numbers_of(wanted.media.layers));
         let (id, origin) = (wanted.consumer, wanted.origin);
         let kind = wanted.media.kind;
         let names = (Some(line.mid), line.extensions);
@@ -481,7 +506,10 @@ impl State {
                 let local_ip = datagram.local_ip.map(|ip| ip.to_canonical());
                 match self.demux.find(source, datagram.data) {
                     Ok(transport) => {
-                        self.with_webrtc(transport, now, |transport, outbox| {
+                        self.with_transport(transport, now, |transport, outbox| {
+                            transport.packets_in += 1;
+                            transport.bytes_in += datagram.data.len() as u64;
+                            let transport = transport.webrtc()?;
                             transport.receive(now, source, local_ip, datagram.data, outbox)
                         });
                     }
@@ -654,6 +682,11 @@ impl State {
             self.is_sweeping = own.post_delayed(SWEEP_INTERVAL, Network::sweep).is_ok();
         }
     }
+}
+
+/// So many layers, by their numbers.
+fn numbers_of(layers: usize) -> Vec<u8> {
+    (0..layers).filter_map(|at| at.try_into().ok()).collect()
 }
 
 /// Pairs what is wanted with the media lines on which it is to be sent. What there is no line left

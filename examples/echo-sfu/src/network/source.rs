@@ -34,6 +34,7 @@ pub(super) struct Source {
 struct KeyFrameRequest {
     last: Option<Instant>,
     is_waiting: bool,
+    passed_on: u64,
 }
 
 /// What becomes of a request for a key frame.
@@ -75,9 +76,15 @@ impl Source {
             }
             _ => {
                 request.last = Some(now);
+                request.passed_on += 1;
                 KeyFrame::Now
             }
         }
+    }
+
+    /// How many have been passed on.
+    pub(super) fn key_frame_requests(&self) -> u64 {
+        self.requests.iter().map(|request| request.passed_on).sum()
     }
 
     /// A request has waited long enough.

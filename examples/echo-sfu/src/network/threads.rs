@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::Network;
 use crate::media::NetworkIndex;
-use crate::stats::{NetworkCounters, NetworkStats};
+use crate::stats::{Gather, NetworkCounters, NetworkStats, ThreadReport};
 
 /// Why network threads could not be set up.
 #[derive(Debug, Error)]
@@ -99,6 +99,21 @@ impl NetworkThreads {
             // A thread that has ended has closed its sockets already.
             let _ = thread.network.blocking_call(Network::close_all);
         }
+    }
+
+    /// Has every thread add what it knows of objects.
+    pub(crate) fn gather(&self, gather: &Arc<Gather>) {
+        for thread in self.0.iter() {
+            let (gather, name) = (gather.clone(), thread.handle.name().to_owned());
+            // A thread that has ended knows nothing any more.
+            let _ = thread
+                .network
+                .post(move |network| gather.add_network(network.stats(&name)));
+        }
+    }
+
+    pub(crate) fn reports(&self) -> impl Iterator<Item = ThreadReport> {
+        self.0.iter().map(|own| ThreadReport::of(&own.handle))
     }
 
     pub(crate) fn stats(&self) -> Vec<NetworkStats> {

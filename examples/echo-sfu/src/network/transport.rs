@@ -1,5 +1,6 @@
 //! A transport on its network thread, of whichever kind.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use socket_server::{Envelope, SendBatch};
@@ -23,6 +24,8 @@ pub(super) struct Transport {
     pub(super) downlink: Downlink,
     /// What was made known of it last.
     pub(super) known_downlink: Option<BitRate>,
+    pub(super) packets_in: u64,
+    pub(super) bytes_in: u64,
 }
 
 /// What a transport is made of.
@@ -69,6 +72,8 @@ impl Transport {
             consumers: Vec::new(),
             downlink: Downlink::default(),
             known_downlink: None,
+            packets_in: 0,
+            bytes_in: 0,
         }
     }
 
@@ -91,6 +96,13 @@ impl Transport {
                 datagrams,
                 clock,
             }),
+        }
+    }
+
+    /// Where packets go, once they can go anywhere.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::WebRtc(transport) => transport.remote(),
         }
     }
 

@@ -236,7 +236,11 @@ impl WebRtcTransport {
         self.connected
     }
 
-    /// Where a datagram for the client goes, once it can go anywhere.
+    pub(super) const fn remote(&self) -> Option<SocketAddr> {
+        self.destination
+    }
+
+    /// How a datagram goes to the client, once it can go anywhere.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         Some(self.envelope_to(self.destination?))
     }

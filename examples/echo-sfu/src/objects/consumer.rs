@@ -53,6 +53,8 @@ impl From<CloseReason> for ConsumerEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ConsumerStatus {
+    /// What it consumes.
+    pub producer: ProducerId,
     /// Whether the application has paused it.
     pub paused: bool,
     /// Whether its producer is paused.
@@ -97,7 +99,7 @@ impl Consumer {
         self.id
     }
 
-    /// What it consumes.
+    /// What it consumed when it was made.
     pub fn producer(&self) -> ProducerId {
         self.producer
     }
@@ -133,6 +135,17 @@ impl Consumer {
         self.router.enqueue(move |router| {
             router.with_consumer_on_network(id, |own| own.set_preferred_layer(layer))
         })
+    }
+
+    /// Consumes another producer of the same router from now on, of the same kind and with a codec that
+    /// the client takes. To the client it is the same stream: it goes on without a gap, with a key
+    /// frame if it is video.
+    ///
+    /// It is then as paused as that producer is, and ends with that one.
+    pub fn switch_to(&self, producer: ProducerId) -> Operation<(), ObjectError> {
+        let id = self.id;
+        self.router
+            .enqueue(move |router| router.switch_consumer(id, producer))
     }
 
     /// Asks whoever sends it for a key frame.
@@ -223,6 +236,23 @@ impl ConsumerState {
         self.tell_network();
     }
 
+    /// It consumes another producer from now on.
+    pub(super) fn switched_to(&mut self, producer: ProducerId, paused: Versioned<bool>) {
+        let was_paused = self.producer_paused.state();
+        self.producer = producer;
+        self.producer_paused = Replica::of(paused);
+        if was_paused != paused.state {
+            self.events.send(match paused.state {
+                true => ConsumerEvent::ProducerPaused,
+                false => ConsumerEvent::ProducerResumed,
+            });
+        }
+    }
+
+    pub(super) const fn own_paused(&self) -> bool {
+        self.own_paused
+    }
+
     fn tell_network(&mut self) {
         let active = self.is_active();
         if let Some(on_network) = &mut self.on_network {
@@ -232,6 +262,7 @@ impl ConsumerState {
 
     pub(super) const fn status(&self) -> ConsumerStatus {
         ConsumerStatus {
+            producer: self.producer,
             paused: self.own_paused,
             producer_paused: self.producer_paused.state(),
             producer_changes: self.producer_paused.version(),

@@ -35,6 +35,9 @@ pub enum ObjectError {
     /// The producer sends nothing that could go out on a network.
     #[error("producer {0} sends nothing")]
     NoMedia(ProducerId),
+    /// The consumer feeds a producer of another router, which is one producer's.
+    #[error("consumer {0} feeds a pipe")]
+    FeedsAPipe(ConsumerId),
     /// The offer cannot be answered.
     #[error(transparent)]
     Offer(ApiError),

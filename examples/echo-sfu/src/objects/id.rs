@@ -3,21 +3,19 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
         pub struct $name(u64);
 
         impl $name {
             pub(crate) fn next() -> Self {
                 static NEXT: AtomicU64 = AtomicU64::new(1);
                 Self(NEXT.fetch_add(1, Ordering::Relaxed))
-            }
-
-            /// They are given out one by one.
-            pub(crate) const fn number(self) -> u64 {
-                self.0
             }
         }
 
@@ -44,4 +42,11 @@ id! {
 id! {
     /// A consumer.
     ConsumerId
+}
+
+impl TransportId {
+    /// They are given out one by one.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
 }

@@ -32,6 +32,7 @@ mod pipe;
 mod producer;
 mod replica;
 mod router;
+mod stats;
 mod transport;
 mod webrtc_transport;
 mod worker;

@@ -4,7 +4,8 @@
 use rtc_thread::ThreadBound;
 
 use super::id::{ConsumerId, TransportId};
-use crate::network::{Network, Origin, Place};
+use super::producer::ProducerMedia;
+use crate::network::{Accepted, Network, Origin, Place};
 
 /// A transport's part.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub(super) struct ConsumerOnNetwork {
     network: ThreadBound<Network>,
     id: ConsumerId,
     active: bool,
+    /// What its client takes, once that is agreed on.
+    pub(super) accepted: Option<Accepted>,
 }
 
 impl ConsumerOnNetwork {
@@ -82,7 +85,23 @@ impl ConsumerOnNetwork {
             network,
             id,
             active,
+            accepted: None,
         }
+    }
+
+    /// Sends it another producer. False if its client takes none of that one's codecs.
+    pub(super) fn switch_to(&mut self, producer: &ProducerMedia, active: bool) -> bool {
+        let accepted = self.accepted.as_deref().unwrap_or_default();
+        let codecs = producer.media.map_to(accepted);
+        if codecs.is_empty() {
+            return false;
+        }
+        self.active = active;
+        let (id, origin, layers) = (self.id, producer.origin, producer.media.layers);
+        post(&self.network, move |network| {
+            network.switch_consumer(id, origin, (codecs, layers), active);
+        });
+        true
     }
 
     pub(super) fn set_active(&mut self, active: bool) {

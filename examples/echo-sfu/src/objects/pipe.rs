@@ -180,7 +180,7 @@ impl WorkerState {
             let (sink, events) = EventSink::new();
             let transport = router.pipe_transport(order.from)?;
             let came_from = ProducerSource::Router {
-                pipe: order.source,
+                _pipe: order.source,
                 paused: Replica::of(order.paused),
                 media: order.media,
             };

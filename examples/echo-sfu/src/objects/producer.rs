@@ -139,7 +139,8 @@ pub(super) enum ProducerSource {
     Network(ProducerOnNetwork, Media),
     /// It is a producer of another router.
     Router {
-        pipe: PipedFrom,
+        /// Ends the near end when the producer is gone.
+        _pipe: PipedFrom,
         paused: Replica<bool>,
         media: Option<ProducerMedia>,
     },

@@ -16,9 +16,9 @@ use super::replica::Versioned;
 use super::transport::{DirectTransport, TransportKind, TransportState};
 use super::webrtc_transport::Opening;
 use super::worker::enqueue;
-use crate::Operation;
 use crate::network::NetworkThreads;
 use crate::rtp::rate::BitRate;
+use crate::{ApiError, Operation};
 
 /// How many transports, producers and consumers a router may have, of each; and routers a worker.
 pub(super) const MAX_MEMBERS: usize = 10_000;
@@ -95,9 +95,9 @@ impl Router {
 pub(crate) struct RouterState {
     networks: NetworkThreads,
     events: EventSink<RouterEvent>,
-    transports: BTreeMap<TransportId, TransportState>,
-    producers: BTreeMap<ProducerId, ProducerState>,
-    consumers: BTreeMap<ConsumerId, ConsumerState>,
+    pub(super) transports: BTreeMap<TransportId, TransportState>,
+    pub(super) producers: BTreeMap<ProducerId, ProducerState>,
+    pub(super) consumers: BTreeMap<ConsumerId, ConsumerState>,
 }
 
 impl RouterState {
@@ -350,17 +350,20 @@ impl RouterState {
         }
     }
 
-    pub(super) fn producer_status(
-        &mut self,
-        id: ProducerId,
-    ) -> Result<ProducerStatus, ObjectError> {
-        let paused = self.producer(id)?.paused.current();
+    pub(super) fn producer_status(&self, id: ProducerId) -> Result<ProducerStatus, ObjectError> {
+        let producer = self.producers.get(&id);
+        let producer = producer.ok_or(ObjectError::ProducerClosed(id))?;
+        Ok(self.status_of(id, producer))
+    }
+
+    pub(super) fn status_of(&self, id: ProducerId, producer: &ProducerState) -> ProducerStatus {
+        let paused = producer.paused.current();
         let consumers = self.consumers.values();
-        Ok(ProducerStatus {
+        ProducerStatus {
             paused: paused.state,
             changes: paused.version,
             consumers: consumers.filter(|own| own.producer == id).count(),
-        })
+        }
     }
 
     pub(super) fn consume(
@@ -479,6 +482,31 @@ impl RouterState {
         id: ConsumerId,
     ) -> Result<ConsumerStatus, ObjectError> {
         Ok(self.consumer(id)?.status())
+    }
+
+    pub(super) fn switch_consumer(
+        &mut self,
+        id: ConsumerId,
+        producer: ProducerId,
+    ) -> Result<(), ObjectError> {
+        let source = self.producer(producer)?;
+        let (paused, media) = (source.paused.current(), source.media());
+        let consumer = self.consumer(id)?;
+        if consumer.piped_to.is_some() {
+            return Err(ObjectError::FeedsAPipe(id));
+        }
+        let active = !consumer.own_paused() && !paused.state;
+        if let Some(on_network) = &mut consumer.on_network {
+            let media = media.ok_or(ObjectError::NoMedia(producer))?;
+            if !on_network.switch_to(&media, active) {
+                return Err(ObjectError::Offer(ApiError::NoCommonCodec(format!(
+                    "producer {producer} sends {}",
+                    media.media.codec_name()
+                ))));
+            }
+        }
+        consumer.switched_to(producer, paused);
+        Ok(())
     }
 
     /// Has the part of a consumer that is on a network thread do something. One that has none has

@@ -113,6 +113,16 @@ pub(super) enum TransportKind {
     },
 }
 
+impl TransportKind {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Pipe(_) => "pipe",
+            Self::WebRtc { .. } => "webrtc",
+        }
+    }
+}
+
 impl TransportState {
     pub(super) fn leads_to(&self, router: RouterId) -> bool {
         matches!(self.kind, TransportKind::Pipe(to) if to == router)

@@ -10,7 +10,7 @@ use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::router::{Router, RouterState};
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
 use crate::media::{Media, TrackInfo};
-use crate::network::{Flow, OpenWebRtc, Opened, Origin, Wanted};
+use crate::network::{Accepted, Flow, OpenWebRtc, Opened, Origin, Wanted};
 use crate::operation::ReplyTo;
 use crate::rtp::rate::BitRate;
 use crate::sdp::{Fragment, Offer};
@@ -237,6 +237,14 @@ impl RouterState {
         }
     }
 
+    fn note_accepted(&mut self, consumer: ConsumerId, accepted: Accepted) {
+        if let Ok(own) = self.consumer(consumer)
+            && let Some(on_network) = &mut own.on_network
+        {
+            on_network.accepted = Some(accepted);
+        }
+    }
+
     /// A network thread has answered an offer, or has not.
     pub(crate) fn transport_opened(&mut self, id: TransportId, outcome: Result<Opened, ApiError>) {
         // It may have been closed meanwhile, and been abandoned.
@@ -273,11 +281,12 @@ impl RouterState {
                 }
             }
         }
-        for (consumer, producer) in opened.echoed {
+        for (consumer, producer, accepted) in opened.echoed {
             let (sink, events) = EventSink::new();
             let added = self.consume_as(consumer, id, producer, ConsumerOptions::new(), sink);
             if let Ok(paused) = added {
                 self.put_on_network(id, consumer, true);
+                self.note_accepted(consumer, accepted);
                 let (began_with, address) = (paused.state, address.clone());
                 transport.consumers.push(Consumer::new(
                     consumer, producer, address, began_with, events,
@@ -285,7 +294,9 @@ impl RouterState {
             }
         }
         for ordered in opening.consumers {
-            if opened.consumed.contains(&ordered.id) {
+            let mut consumed = opened.consumed.iter();
+            if let Some((_, accepted)) = consumed.find(|(id, _)| *id == ordered.id) {
+                self.note_accepted(ordered.id, accepted.clone());
                 // If it is closed already, its events say so.
                 transport.consumers.push(Consumer::new(
                     ordered.id,

@@ -1,6 +1,7 @@
 //! A worker: a thread that owns routers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rtc_thread::{PostError, ThreadBound, ThreadHandle};
 
@@ -12,6 +13,7 @@ use super::router::{MAX_MEMBERS, Router, RouterEvent, RouterState};
 use crate::Operation;
 use crate::network::NetworkThreads;
 use crate::operation::ReplyTo;
+use crate::stats::{Gather, ThreadReport, WorkerStats};
 
 /// A thread that owns routers: it decides, and touches no packet.
 ///
@@ -74,6 +76,21 @@ impl Worker {
         // Refused, too, if the worker is closed.
         let _ = worker.post(move |state| drop(state.add_router(id, sink)));
         Router::new(RouterAddress { id, worker }, events)
+    }
+
+    /// Has it add what it knows.
+    pub(crate) fn gather(&self, place: usize, gather: &Arc<Gather>) {
+        let (gather, thread) = (gather.clone(), self.state.thread().name().to_owned());
+        // A worker that has ended knows nothing any more.
+        let _ = self.state.post(move |state| {
+            let routers = state.routers.iter().map(|(id, router)| router.stats(*id));
+            let routers = routers.collect();
+            gather.add_worker(place, WorkerStats { thread, routers });
+        });
+    }
+
+    pub(crate) fn report(&self) -> ThreadReport {
+        ThreadReport::of(self.state.thread())
     }
 
     /// Closes the worker, and all its routers.

@@ -58,6 +58,7 @@ impl PacketHistory {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.layers.iter().map(|layer| layer.bytes).sum()
     }

@@ -12,7 +12,8 @@ mod timeline;
 
 use std::time::Instant;
 
-pub(crate) use reports::{OutgoingCounts, OutgoingStats, ReportBlockView, SenderInfo};
+pub use reports::{OutgoingCounts, OutgoingStats};
+pub(crate) use reports::{ReportBlockView, SenderInfo};
 
 use crate::rtp::codec::{CodecKind, is_key_frame_start};
 use crate::rtp::history::{AUDIO_PACKETS, VIDEO_PACKETS};
@@ -184,6 +185,7 @@ impl OutgoingStream {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_active(&self) -> bool {
         self.active
     }
@@ -194,6 +196,11 @@ impl OutgoingStream {
         self.layers.forget_source();
         self.sent.forget_all();
         self.end_stretch();
+    }
+
+    /// How the payload types of what comes next translate.
+    pub(crate) fn set_codecs(&mut self, codecs: Vec<CodecMapping>) {
+        self.codecs = codecs.into();
     }
 
     pub(crate) fn is_waiting_for_key_frame(&self) -> bool {

@@ -47,7 +47,7 @@ pub(crate) fn rtp_ticks(duration: Duration, clock_rate: u32) -> u32 {
 /// In bits per second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub(crate) struct BitRate(pub(crate) u64);
+pub struct BitRate(pub u64);
 
 /// Bytes over a sliding second, or the part of it since the first of them.
 #[derive(Debug, Clone)]

@@ -67,50 +67,64 @@ impl Reception {
 
 /// What has happened to a stream so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct OutgoingCounts {
+#[non_exhaustive]
+pub struct OutgoingCounts {
     /// Sent, those sent again apart.
-    pub(crate) packets: u64,
+    pub packets: u64,
     /// Of payload.
-    pub(crate) bytes: u64,
-    pub(crate) resent_packets: u64,
+    pub bytes: u64,
+    /// Sent again.
+    pub resent_packets: u64,
     /// Of payload, rounded up.
-    pub(crate) resent_bytes: u64,
+    pub resent_bytes: u64,
     /// Packets that the receiver asked for again, however often.
-    pub(crate) nacked: u64,
+    pub nacked: u64,
     /// Of those, how many are not remembered, or were never sent.
-    pub(crate) nacked_unknown: u64,
+    pub nacked_unknown: u64,
     /// Of those, how many were asked for too often, or were too much.
-    pub(crate) nacked_refused: u64,
+    pub nacked_refused: u64,
     /// How often nothing could be sent for want of a key frame.
-    pub(crate) key_frame_waits: u64,
+    pub key_frame_waits: u64,
     /// From one layer to another.
-    pub(crate) layer_switches: u64,
+    pub layer_switches: u64,
     /// Packets of a codec that the receiver does not know.
-    pub(crate) untranslatable: u64,
+    pub untranslatable: u64,
     /// Packets that came too late, or twice.
-    pub(crate) late: u64,
+    pub late: u64,
 }
 
 /// How a stream is doing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct OutgoingStats {
-    pub(crate) ssrc: u32,
-    pub(crate) rtx_ssrc: Option<u32>,
+#[non_exhaustive]
+pub struct OutgoingStats {
+    /// Of what is sent.
+    pub ssrc: u32,
+    /// Of what is sent again, if that has one of its own.
+    pub rtx_ssrc: Option<u32>,
+    /// What has happened so far.
     #[serde(flatten)]
-    pub(crate) counts: OutgoingCounts,
+    pub counts: OutgoingCounts,
     /// Of payload, in bits per second.
-    pub(crate) bitrate: BitRate,
-    pub(crate) active: bool,
-    pub(crate) waiting_for_key_frame: bool,
-    pub(crate) preferred_layer: Option<u8>,
-    pub(crate) target_layer: Option<u8>,
-    pub(crate) current_layer: Option<u8>,
-    /// As the receiver says; `None` until it says something. So are the next.
-    pub(crate) fraction_lost: Option<f64>,
-    pub(crate) packets_lost: Option<i32>,
+    pub bitrate: BitRate,
+    /// Whether it is to be sent anything.
+    pub active: bool,
+    /// Whether it is, as soon as there is a key frame.
+    pub waiting_for_key_frame: bool,
+    /// The best layer it is to be sent.
+    pub preferred_layer: Option<u8>,
+    /// The layer it is to be sent as things are.
+    pub target_layer: Option<u8>,
+    /// The layer it is sent.
+    pub current_layer: Option<u8>,
+    /// Of the latest packets, from 0 to 1, as the receiver says; `None` until it says something. So are
+    /// the next.
+    pub fraction_lost: Option<f64>,
+    /// Of all packets.
+    pub packets_lost: Option<i32>,
     /// In ticks of the stream's clock.
-    pub(crate) jitter: Option<u32>,
-    pub(crate) round_trip_ms: Option<f64>,
+    pub jitter: Option<u32>,
+    /// To the receiver and back.
+    pub round_trip_ms: Option<f64>,
     /// From 0 to 10.
-    pub(crate) score: u8,
+    pub score: u8,
 }

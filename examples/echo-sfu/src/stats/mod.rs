@@ -1,10 +1,20 @@
 //! What is counted, and how it is shown.
 
+mod gather;
+mod objects;
+mod threads;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
+pub(crate) use self::gather::{Gather, NetworkPart};
+pub use self::objects::{
+    ConsumerStats, ProducerStats, ProducerTraffic, RouterStats, TransportStats, TransportTraffic,
+    WorkerStats,
+};
+pub use self::threads::{Quantiles, ThreadReport};
 use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName};
 use crate::network::Stranger;
@@ -76,7 +86,7 @@ impl NetworkCounters {
 }
 
 /// The state of the whole SFU: what `GET /stats` shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SfuStats {
     /// Sessions that are open or being opened.
@@ -85,6 +95,10 @@ pub struct SfuStats {
     pub rooms: usize,
     /// One entry for each network thread.
     pub network: Vec<NetworkStats>,
+    /// One entry for each worker that lives, with all its objects.
+    pub workers: Vec<WorkerStats>,
+    /// One entry for each thread.
+    pub threads: Vec<ThreadReport>,
 }
 
 /// What one network thread has counted since it started.
