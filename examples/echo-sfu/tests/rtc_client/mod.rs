@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
-use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid};
+use str0m::media::{
+    Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, SeqNo};
 use str0m::{Candidate, Event, Input, Output, Rtc};
@@ -25,7 +27,10 @@ pub(crate) struct Client {
     pub(crate) closed: bool,
     pub(crate) received: Vec<RtpPacket>,
     pub(crate) keyframe_requests: Vec<KeyframeRequestKind>,
-    /// Of so many media packets, one does not get through to the client.
+    /// Which layer the last of them was for, until somebody takes note.
+    pub(crate) keyframe_wanted: Option<Option<Rid>>,
+    /// Of so many media packets, one does not get through to the client. Which ones has no pattern, lest
+    /// a packet and all that is sent again of it fall into it.
     pub(crate) loses_one_in: Option<u64>,
     /// The least that the SFU has asked the client to limit itself to.
     pub(crate) least_remb: Option<u64>,
@@ -36,6 +41,15 @@ pub(crate) struct Client {
 impl Client {
     /// Makes a client, and its offer.
     pub(crate) fn offer(direction: Direction, codecs: &[Codec]) -> (Self, String, SdpPendingOffer) {
+        Self::offer_layers(direction, codecs, &[])
+    }
+
+    /// The same with video in several layers, named from the smallest on.
+    pub(crate) fn offer_layers(
+        direction: Direction,
+        codecs: &[Codec],
+        layers: &[&str],
+    ) -> (Self, String, SdpPendingOffer) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(2)))
@@ -55,7 +69,12 @@ impl Client {
         rtc.add_local_candidate(candidate);
         let mut changes = rtc.sdp_api();
         let audio = changes.add_media(MediaKind::Audio, direction, None, None, None);
-        let video = changes.add_media(MediaKind::Video, direction, None, None, None);
+        let mut simulcast = Simulcast::new();
+        for layer in layers {
+            simulcast.add_send_layer(SimulcastLayer::new(layer));
+        }
+        let simulcast = (!layers.is_empty()).then_some(simulcast);
+        let video = changes.add_media(MediaKind::Video, direction, None, None, simulcast);
         let (offer, pending) = changes.apply().unwrap();
         let client = Self {
             rtc,
@@ -66,6 +85,7 @@ impl Client {
             closed: false,
             received: Vec::new(),
             keyframe_requests: Vec::new(),
+            keyframe_wanted: None,
             loses_one_in: None,
             least_remb: None,
             arrived: 0,
@@ -111,6 +131,20 @@ impl Client {
             let payload = [vec![0x90, 0x80, 0, 0], sent.to_be_bytes().to_vec()].concat();
             let sequence = SeqNo::from(sent);
             stream.write_rtp(RtpWrite::new(pt, sequence, sent as u32 * 960, now, payload));
+        }
+        self.rtc.handle_input(Input::Timeout(now)).unwrap();
+        self.drain();
+    }
+
+    /// Sends a video packet, of a layer if there are any.
+    pub(crate) fn send_video(&mut self, layer: Option<&str>, sequence: u64, payload: Vec<u8>) {
+        let (video, now) = (self.video, Instant::now());
+        let pt = self.rtc.media(video).unwrap().remote_pts()[0];
+        let rid = layer.map(Rid::from);
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(video, rid) {
+            let time = sequence as u32 * 3_000;
+            let write = RtpWrite::new(pt, SeqNo::from(sequence), time, now, payload);
+            stream.write_rtp(write.marker(true).nackable(true));
         }
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
@@ -168,7 +202,7 @@ impl Client {
         is_media
             && self
                 .loses_one_in
-                .is_some_and(|n| self.arrived.is_multiple_of(n))
+                .is_some_and(|n| scrambled(self.arrived).is_multiple_of(n))
     }
 
     fn drain(&mut self) {
@@ -184,6 +218,7 @@ impl Client {
                 Output::Event(Event::Closed) => self.closed = true,
                 Output::Event(Event::RtpPacket(packet)) => self.received.push(packet),
                 Output::Event(Event::KeyframeRequest(request)) => {
+                    self.keyframe_wanted = Some(request.rid);
                     self.keyframe_requests.push(request.kind);
                 }
                 Output::Event(Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. })) => {
@@ -195,4 +230,9 @@ impl Client {
             }
         }
     }
+}
+
+fn scrambled(number: u64) -> u64 {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32
 }
