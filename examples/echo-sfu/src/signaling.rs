@@ -403,6 +403,7 @@ impl State {
                 entity_tag: session.entity_tag.clone(),
                 publisher,
             };
+            transport.forget_media();
             session.transport = Some(transport);
             answer
         });

@@ -6,13 +6,15 @@ use str0m::media::{MediaKind, Mid};
 
 use super::source::Origin;
 use super::transport::Way;
-use crate::objects::TransportId;
+use crate::objects::{ConsumerEvent, TransportId};
 use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
 use crate::rtp::packet::MediaPacket;
 use crate::rtp::wire::{ExtensionIds, HeaderBuffer, RtpHeader, absolute_send_time};
 
 /// No datagram that we send is larger.
 const MAX_DATAGRAM: usize = 1_500;
+/// What a consumer has of which nothing bad is known.
+const BEST_SCORE: u8 = 10;
 /// A key frame that does not come is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -28,6 +30,14 @@ pub(super) struct Consumer {
     mid: Option<Box<str>>,
     extensions: ExtensionIds,
     asked_at: Option<Instant>,
+    told: Observed,
+}
+
+/// What is told of a consumer when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Observed {
+    layer: Option<u8>,
+    score: u8,
 }
 
 /// What became of a packet.
@@ -58,6 +68,10 @@ impl Consumer {
             mid: mid.map(|mid| (*mid).into()),
             extensions,
             asked_at: None,
+            told: Observed {
+                layer: None,
+                score: BEST_SCORE,
+            },
         }
     }
 
@@ -128,6 +142,19 @@ impl Consumer {
             }
         };
         way.send(header.as_slice(), payload, sequence)
+    }
+
+    /// What has changed since this was last called.
+    pub(super) fn news(&mut self) -> impl Iterator<Item = ConsumerEvent> + use<> {
+        let now = Observed {
+            layer: self.stream.current_layer(),
+            score: self.stream.score(),
+        };
+        let before = std::mem::replace(&mut self.told, now);
+        let layer = (before.layer != now.layer && self.kind == MediaKind::Video)
+            .then_some(ConsumerEvent::LayerChanged(now.layer));
+        let score = (before.score != now.score).then_some(ConsumerEvent::Score(now.score));
+        layer.into_iter().chain(score)
     }
 
     /// Which layer's key frame is to be asked for now, if any.

@@ -334,11 +334,16 @@ impl State {
             }
             let mut plain = std::mem::take(&mut outbox.plain);
             let mut compound = Compound::new(&mut plain);
-            for consumer in &transport.consumers {
-                let info = consumers
-                    .get_mut(consumer)
-                    .and_then(|consumer| consumer.stream.sender_info(now));
-                if let Some(info) = info {
+            for id in &transport.consumers {
+                let Some(consumer) = consumers.get_mut(id) else {
+                    continue;
+                };
+                for event in consumer.news() {
+                    let id = *id;
+                    let owner = &transport.owner;
+                    owner.post(move |router| router.consumer_observed(id, event));
+                }
+                if let Some(info) = consumer.stream.sender_info(now) {
                     let sent = SenderInfo {
                         ntp: clock,
                         rtp: info.rtp_timestamp,

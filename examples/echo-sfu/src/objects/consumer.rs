@@ -39,6 +39,10 @@ pub enum ConsumerEvent {
     ProducerPaused,
     /// Its producer goes on.
     ProducerResumed,
+    /// It is sent this layer from now on, the smallest being 0; `None` if it is sent nothing.
+    LayerChanged(Option<u8>),
+    /// How well it arrives, from 0 to 10, as far as its client tells.
+    Score(u8),
     /// It is closed. The last event.
     Closed(CloseReason),
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -31,9 +32,15 @@ pub enum CloseReason {
     WorkerClosed,
 }
 
+/// As many wait for whoever does not read them.
+const MAX_UNREAD: usize = 1_024;
+
 /// The events of one object, in the order in which they happened. They wait here until they are
 /// read, so none is missed, and none comes before the object. The last one says that the object was
 /// closed, and why.
+///
+/// If a thousand are unread, [more](Self::missed) are not kept, but for that last one; how the object
+/// is, it can still be asked.
 pub struct Events<E> {
     receiver: Receiver<Item<E>>,
     /// What to say if the object's thread is gone without a word.
@@ -44,11 +51,14 @@ pub struct Events<E> {
 
 /// Who waits for an event.
 #[derive(Debug, Default)]
-struct Reader(Mutex<Option<Waker>>);
+struct Reader {
+    waker: Mutex<Option<Waker>>,
+    missed: AtomicUsize,
+}
 
 impl Reader {
     fn wake(&self) {
-        let waker = self.0.lock().take();
+        let waker = self.waker.lock().take();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -78,6 +88,11 @@ impl<E: Clone> Events<E> {
         }
     }
 
+    /// How many events were not kept, because too many were unread.
+    pub fn missed(&self) -> usize {
+        self.reader.missed.load(Ordering::Relaxed)
+    }
+
     /// The next event, once there is one; `None` after the last. For any executor.
     pub async fn next(&mut self) -> Option<E> {
         poll_fn(|context| self.poll_next(context)).await
@@ -85,7 +100,7 @@ impl<E: Clone> Events<E> {
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<E>> {
         // First, lest an event slip through between the look and the wait.
-        *self.reader.0.lock() = Some(context.waker().clone());
+        *self.reader.waker.lock() = Some(context.waker().clone());
         match self.try_next() {
             Some(event) => Poll::Ready(Some(event)),
             None if self.worker_closed.is_none() => Poll::Ready(None),
@@ -134,7 +149,7 @@ impl<S: 'static, E: Clone + Send + 'static> Wake for HandOver<S, E> {
         }
         if events.worker_closed.is_none() {
             // Nothing will come that could wake this.
-            events.reader.0.lock().take();
+            events.reader.waker.lock().take();
         }
     }
 }
@@ -195,11 +210,16 @@ impl<E: From<CloseReason> + Clone> EventSink<E> {
 
     fn put(&mut self, event: E, is_last: bool) {
         self.0.retain(|(sender, reader)| {
+            let Some(reader) = reader.upgrade() else {
+                return false;
+            };
+            if !is_last && sender.len() >= MAX_UNREAD {
+                reader.missed.fetch_add(1, Ordering::Relaxed);
+                return true;
+            }
             let event = event.clone();
             let sent = sender.send(Item { event, is_last }).is_ok();
-            if let Some(reader) = reader.upgrade() {
-                reader.wake();
-            }
+            reader.wake();
             sent
         });
     }
@@ -214,5 +234,35 @@ impl<E> Drop for EventSink<E> {
                 reader.wake();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::ProducerEvent;
+
+    #[test]
+    fn what_nobody_reads_does_not_grow_and_the_end_is_told_all_the_same() {
+        let (mut sink, mut events) = EventSink::new();
+        for _ in 0..MAX_UNREAD + 10 {
+            sink.send(ProducerEvent::Paused);
+        }
+        sink.close(CloseReason::Called);
+        let read = events.drain();
+        assert_eq!(MAX_UNREAD + 1, read.len());
+        assert_eq!(10, events.missed());
+        let last = ProducerEvent::Closed(CloseReason::Called);
+        assert_eq!(Some(&last), read.last());
+        assert_eq!(None, events.try_next());
+    }
+
+    #[test]
+    fn an_object_whose_thread_is_gone_says_so_once() {
+        let (sink, mut events) = EventSink::<ProducerEvent>::new();
+        drop(sink);
+        let last = ProducerEvent::Closed(CloseReason::WorkerClosed);
+        assert_eq!(vec![last], events.drain());
+        assert_eq!(None, events.try_next());
     }
 }

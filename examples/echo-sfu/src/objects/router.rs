@@ -484,6 +484,13 @@ impl RouterState {
         Ok(self.consumer(id)?.status())
     }
 
+    /// A network thread has seen something of a consumer that the application may want to know.
+    pub(crate) fn consumer_observed(&mut self, id: ConsumerId, event: ConsumerEvent) {
+        if let Ok(consumer) = self.consumer(id) {
+            consumer.events.send(event);
+        }
+    }
+
     pub(super) fn switch_consumer(
         &mut self,
         id: ConsumerId,

@@ -69,6 +69,12 @@ impl WebRtcTransport {
         &mut self.consumers
     }
 
+    /// Lets go of the handles of what is sent on it, for those who will not ask.
+    pub(crate) fn forget_media(&mut self) {
+        self.producers.clear();
+        self.consumers.clear();
+    }
+
     /// What it tells.
     pub fn events(&mut self) -> &mut Events<TransportEvent> {
         &mut self.events
