@@ -5,11 +5,11 @@
 //! without decoding it. This one is the example of its workspace: small enough to be read, real
 //! enough to be used. It runs on libwebrtc's classic three kinds of threads:
 //!
-//! - the *signaling* thread takes the application's calls ([`Signaling`]), knows the sessions by
+//! - the *signaling* thread takes the application's calls ([`Signaling`]), knows sessions and rooms by
 //!   name, and keeps the limits;
-//! - the *worker* thread decides who is sent what;
-//! - *network* threads move packets: one UDP port each, shared by all its sessions; ICE, DTLS and
-//!   SRTP by [str0m].
+//! - *worker* threads decide who is sent what: they own the [`objects`], which are mediasoup's;
+//! - *network* threads move packets: ICE, DTLS and what comes in by [str0m], what goes out by
+//!   themselves.
 //!
 //! ```
 //! use echo_sfu::{ApiError, Sfu, SfuOptions};
@@ -31,8 +31,12 @@
 //! # Guarantees
 //!
 //! - Operations take effect in the order in which they are called, awaited or not.
+//! - What depends on something else agrees with it as soon as nothing is under way: [`objects`] says
+//!   how.
 //! - A session that ends, for whatever reason, leaves nothing behind on any thread; a client that
 //!   vanishes has ended within 30 seconds.
+//! - What a viewer is sent is one continuous stream, whatever is paused, switched or lost on the way to
+//!   it, and begins with a key frame.
 //! - What a stranger sends to the UDP port costs two look-ups and one STUN parse, and is counted.
 //! - A fault in one session, a panic of the WebRTC library included, ends that session only.
 //!

@@ -27,6 +27,38 @@ fn opus_and(codec: &str) -> Vec<Track> {
 }
 
 #[test]
+fn item_44_a_viewer_of_two_layers_is_sent_the_better_one() {
+    let _machine = Machine::reserve();
+    let server = Server::start();
+    let chromium = Chromium::start();
+    let tabs = [(); 2].map(|()| chromium.open(test_page::url()));
+    let _publisher = Peer::publish_layers(&tabs[0], &server, "lobby");
+    let viewer = Peer::view(&tabs[1], &server, "lobby");
+    viewer.goes_on_for_ten_seconds();
+    wait_for_at_most(
+        TRACES_MAX,
+        "both layers arrive, and the better one is sent",
+        || {
+            let stats = server.stats();
+            let routers = || stats.workers.iter().flat_map(|worker| &worker.routers);
+            let arrives = routers()
+                .flat_map(|router| &router.producers)
+                .filter_map(|producer| producer.media.as_ref())
+                .any(|media| media.packets.len() == 2 && media.packets.iter().all(|n| *n > 0));
+            let is_sent = routers()
+                .flat_map(|router| &router.consumers)
+                .filter_map(|consumer| consumer.media.as_ref())
+                .any(|media| media.current_layer == Some(1) && media.packets > 0);
+            (arrives && is_sent)
+                .then_some(())
+                .ok_or(format!("{stats:#?}"))
+        },
+    );
+    let now = viewer.counters();
+    viewer.wait_for("it goes on", |counters| counters.have_risen_since(&now));
+}
+
+#[test]
 fn three_viewers_see_one_publisher_and_the_late_one_has_a_key_frame_within_two_seconds() {
     let _machine = Machine::reserve();
     let server = Server::start_with(&["--network-threads", "2"]);

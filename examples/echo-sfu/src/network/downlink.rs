@@ -11,6 +11,13 @@ const MUCH_LOSS: f64 = 0.10;
 const GROWTH_PER_SECOND: f64 = 1.08;
 /// One loss is reported several times; it counts once.
 const BETWEEN_CUTS: Duration = Duration::from_millis(500);
+/// A client's own estimate does not go beyond one and a half times what it receives: so one that is this
+/// much more than what it is sent knows of no limit, and one that is less does.
+const NO_LIMIT_SEEN: f64 = 1.2;
+/// To send more than a limit that is gone is an experiment. If it fails, the next one has to wait, the
+/// longer the more often it has failed.
+const FIRST_HOLD: Duration = Duration::from_secs(5);
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
 /// A client that has not repeated its own estimate for so long has none.
 const REMB_LASTS: Duration = Duration::from_secs(10);
 /// It is not cut below what speech needs.
@@ -22,15 +29,42 @@ const ENOUGH: BitRate = BitRate(20_000_000);
 #[derive(Debug, Default)]
 pub(super) struct Downlink {
     remb: Option<(BitRate, Instant)>,
+    /// From when on the client's estimate may be forgotten again, and how long that took.
+    held: Option<(Instant, Duration)>,
     by_loss: Option<BitRate>,
     cut_at: Option<Instant>,
     grown_at: Option<Instant>,
 }
 
 impl Downlink {
-    /// The client has estimated it itself.
-    pub(super) fn client_says(&mut self, now: Instant, estimate: BitRate) {
-        self.remb = Some((estimate, now));
+    /// The client has estimated it itself, while it was sent so much.
+    pub(super) fn client_says(&mut self, now: Instant, estimate: BitRate, sent: BitRate) {
+        let is_limit = (estimate.0 as f64) < sent.0 as f64 * NO_LIMIT_SEEN;
+        let was_limit = self.limit_said(now).is_some();
+        let is_held = |held: &(Instant, Duration)| now < held.0;
+        if is_limit {
+            self.remb = Some((estimate, now));
+            if !was_limit {
+                // What has gone well for long enough is forgiven.
+                let again = self
+                    .held
+                    .filter(|(until, _)| now.saturating_duration_since(*until) < LONGEST_HOLD);
+                let hold = again.map_or(FIRST_HOLD, |(_, hold)| (hold * 2).min(LONGEST_HOLD));
+                self.held = Some((now + hold, hold));
+            }
+        } else if was_limit && self.held.as_ref().is_some_and(is_held) {
+            let lesser = |(before, _): (BitRate, Instant)| before.min(estimate);
+            self.remb = self.remb.map(lesser).map(|rate| (rate, now));
+        } else {
+            self.remb = None;
+        }
+    }
+
+    fn limit_said(&self, now: Instant) -> Option<BitRate> {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < REMB_LASTS;
+        self.remb
+            .filter(|(_, at)| is_fresh(at))
+            .map(|(rate, _)| rate)
     }
 
     /// The client has told of the loss, from 0 to 1, of what is sent at this rate.
@@ -61,12 +95,8 @@ impl Downlink {
 
     /// The lesser of the two; `None` if neither is known to limit anything.
     pub(super) fn estimate(&self, now: Instant) -> Option<BitRate> {
-        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) < REMB_LASTS;
-        let remb = self
-            .remb
-            .filter(|(_, at)| is_fresh(at))
-            .map(|(rate, _)| rate);
-        [remb, self.by_loss].into_iter().flatten().min()
+        let said = self.limit_said(now);
+        [said, self.by_loss].into_iter().flatten().min()
     }
 }
 
@@ -108,9 +138,34 @@ mod tests {
     fn what_the_client_says_counts_while_it_says_it() {
         let mut downlink = Downlink::default();
         let now = Instant::now();
-        downlink.client_says(now, BitRate(300_000));
+        downlink.client_says(now, BitRate(300_000), SENT);
         assert_eq!(Some(BitRate(300_000)), downlink.estimate(now));
         assert_eq!(None, downlink.estimate(now + REMB_LASTS));
+    }
+
+    #[test]
+    fn an_estimate_that_only_echoes_what_is_sent_is_no_limit() {
+        let mut downlink = Downlink::default();
+        let now = Instant::now();
+        downlink.client_says(now, BitRate(1_500_000), SENT);
+        assert_eq!(None, downlink.estimate(now));
+    }
+
+    #[test]
+    fn experiments_that_fail_are_repeated_ever_more_rarely() {
+        let mut downlink = Downlink::default();
+        let start = Instant::now();
+        let mut at = start;
+        for hold in [5, 10, 20, 40, 60, 60] {
+            downlink.client_says(at, BitRate(300_000), SENT);
+            let limited_since = at;
+            // Sent less, the client sees no limit any more.
+            while downlink.estimate(at).is_some() {
+                at += Duration::from_secs(1);
+                downlink.client_says(at, BitRate(300_000), BitRate(200_000));
+            }
+            assert_eq!(Duration::from_secs(hold), at - limited_since);
+        }
     }
 
     #[test]

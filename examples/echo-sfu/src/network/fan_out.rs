@@ -104,7 +104,9 @@ impl State {
             let Some(source) = self.sources.get_mut(producer) else {
                 return false;
             };
-            source.packets += 1;
+            if let Some(packets) = source.packets.get_mut(usize::from(packet.layer)) {
+                *packets += 1;
+            }
             source.bytes += packet.payload.len() as u64;
             if source.paused {
                 return false;
@@ -209,8 +211,9 @@ impl State {
                 }
             }
             Rtcp::Remb { bitrate_bps, .. } => {
+                let sent = self.sent_to(now, transport);
                 if let Some(own) = self.transports.get_mut(&transport) {
-                    own.downlink.client_says(now, BitRate(bitrate_bps));
+                    own.downlink.client_says(now, BitRate(bitrate_bps), sent);
                     self.use_downlink(now, transport);
                 }
             }
@@ -287,6 +290,18 @@ impl State {
         }
         self.outbox.datagrams_dropped += dropped;
         self.fan_outs.insert(producer, fan_out);
+    }
+
+    /// How much a client is sent at present.
+    fn sent_to(&mut self, now: Instant, transport: TransportId) -> BitRate {
+        let consumers = self.transports.get(&transport).map(|own| &own.consumers);
+        let mut sent = 0;
+        for consumer in consumers.into_iter().flatten() {
+            if let Some(consumer) = self.consumers.get_mut(consumer) {
+                sent += consumer.stream.bitrate(now).0;
+            }
+        }
+        BitRate(sent)
     }
 
     /// Divides what a client's connection carries among what it is sent, and makes it known.

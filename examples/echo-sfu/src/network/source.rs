@@ -26,7 +26,8 @@ pub(super) struct Source {
     pub(super) destinations: Vec<NetworkIndex>,
     /// By layer.
     requests: Vec<KeyFrameRequest>,
-    pub(super) packets: u64,
+    /// By layer.
+    pub(super) packets: Vec<u64>,
     pub(super) bytes: u64,
 }
 
@@ -55,7 +56,7 @@ impl Source {
             paused: false,
             destinations: Vec::new(),
             requests: vec![KeyFrameRequest::default(); layers.max(1)],
-            packets: 0,
+            packets: vec![0; layers.max(1)],
             bytes: 0,
         }
     }

@@ -28,7 +28,7 @@ impl State {
         }
         for (id, source) in &self.sources {
             let traffic = ProducerTraffic {
-                packets: source.packets,
+                packets: source.packets.clone(),
                 bytes: source.bytes,
                 key_frame_requests: source.key_frame_requests(),
             };

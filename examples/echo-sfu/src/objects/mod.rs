@@ -5,7 +5,7 @@
 //! [piped](Router::pipe) to another router, of the same worker or of another one, where it is a
 //! producer again. The names, and what they mean, are mediasoup's.
 //!
-//! Two rules keep everything consistent, whatever is called when, and whether or not anybody waits:
+//! Three rules keep everything consistent, whatever is called when, and whether or not anybody waits:
 //!
 //! - **Order.** An operation takes effect in the order in which it was called. Calling it enqueues it
 //!   on the thread of its router; the [`Operation`](crate::Operation) that is returned may be awaited,
@@ -15,6 +15,10 @@
 //!   that follows on the way that the creation took, in order. There is no moment between "state
 //!   read" and "listener attached", because there is no listener to attach. So once nothing is under
 //!   way, everything agrees with what it depends on.
+//!
+//! - **Media.** Packets never touch a worker's thread. They go from the network thread on which they
+//!   arrive to those on which they go out, payloads shared; what a producer, a consumer or a transport
+//!   has there is ordered by its worker, in order, and goes when the object does.
 //!
 //! Events tell the application of changes, in their order. They are read from the object they are
 //! about, so none comes before that object.

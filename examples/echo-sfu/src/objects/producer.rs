@@ -235,6 +235,14 @@ impl ProducerState {
         }
     }
 
+    /// Whether it sends the same in several layers.
+    pub(super) fn has_layers(&self) -> bool {
+        match &self.source {
+            ProducerSource::Network(_, media) => media.layers > 1,
+            ProducerSource::Application | ProducerSource::Router { .. } => false,
+        }
+    }
+
     pub(super) fn track(&self) -> Option<TrackInfo> {
         Some(self.media()?.media.info())
     }

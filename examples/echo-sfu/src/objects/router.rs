@@ -207,8 +207,16 @@ impl RouterState {
     }
 
     /// What the best of those can be sent who are sent what this transport sends; `None` if one of
-    /// them can be sent everything.
+    /// them can be sent everything. Whoever sends several layers is not limited: each of the others is
+    /// sent one that suits it.
     fn limit_of(&self, sender: TransportId) -> Option<BitRate> {
+        let mut sent = self
+            .producers
+            .values()
+            .filter(|own| own.transport == sender);
+        if sent.any(ProducerState::has_layers) {
+            return None;
+        }
         let is_sent_it = |consumer: &&ConsumerState| {
             let producer = self.producers.get(&consumer.producer);
             producer.is_some_and(|producer| producer.transport == sender)

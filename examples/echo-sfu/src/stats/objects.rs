@@ -84,11 +84,11 @@ pub struct ProducerStats {
 }
 
 /// What has arrived of a producer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ProducerTraffic {
-    /// RTP packets, those of all layers.
-    pub packets: u64,
+    /// RTP packets of each layer, the smallest first.
+    pub packets: Vec<u64>,
     /// Bytes of their payloads.
     pub bytes: u64,
     /// Times that its client was asked for a key frame.

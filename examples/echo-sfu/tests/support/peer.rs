@@ -77,6 +77,19 @@ impl<'tab> Peer<'tab> {
         Self::connect(tab, &wish)
     }
 
+    /// Publishes camera and microphone by WHIP, the picture in two sizes.
+    #[track_caller]
+    pub(crate) fn publish_layers(tab: &'tab Tab, server: &Server, room: &str) -> Self {
+        let wish = json!({
+            "url": server.url(&format!("/whip/{room}")),
+            "direction": "sendonly",
+            "source": Source::Camera.name(),
+            "codec": "VP8",
+            "layers": 2,
+        });
+        Self::connect(tab, &wish)
+    }
+
     /// Views by WHEP: the newest publisher of a room, or that of `room/publisher`.
     #[track_caller]
     pub(crate) fn view(tab: &'tab Tab, server: &Server, whom: &str) -> Self {

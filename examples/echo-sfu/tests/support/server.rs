@@ -29,6 +29,34 @@ pub(crate) struct Stats {
     pub(crate) sessions: usize,
     pub(crate) rooms: usize,
     pub(crate) network: Vec<NetworkStats>,
+    pub(crate) workers: Vec<WorkerStats>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct WorkerStats {
+    pub(crate) routers: Vec<RouterStats>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RouterStats {
+    pub(crate) producers: Vec<ObjectStats<ProducerMedia>>,
+    pub(crate) consumers: Vec<ObjectStats<ConsumerMedia>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ObjectStats<M> {
+    pub(crate) media: Option<M>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ProducerMedia {
+    pub(crate) packets: Vec<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct ConsumerMedia {
+    pub(crate) current_layer: Option<u8>,
+    pub(crate) packets: u64,
 }
 
 #[derive(Debug, Deserialize)]

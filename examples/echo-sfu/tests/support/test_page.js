@@ -28,11 +28,13 @@ function paint(colour) {
 /**
  * Connects to an endpoint of the SFU.
  * @param {{url: string, direction: string, source?: 'camera'|'canvas', codec?: string,
- *   trickle?: boolean}} wish `codec` such as VP8: no other is offered
+ *   layers?: number, trickle?: boolean}} wish `codec` such as VP8: no other is offered
  * @returns {Promise<{id: number, publisher: string|null}>}
  */
-async function connect({ url, direction, source, codec, trickle = false }) {
-  const stream = source && await { camera, canvas }[source]();
+async function connect({ url, direction, source, codec, layers, trickle = false }) {
+  // Chromium makes layers of larger pictures only.
+  const size = layers ? { width: 640, height: 360 } : {};
+  const stream = source && await { camera, canvas }[source](size);
   const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
   const video = document.body.appendChild(document.createElement('video'));
   // Not muted: Chromium measures the energy of what it plays only.
@@ -41,7 +43,8 @@ async function connect({ url, direction, source, codec, trickle = false }) {
   pc.ontrack = ({ track }) => video.srcObject.addTrack(track);
   for (const kind of ['audio', 'video']) {
     const track = stream?.getTracks().find((one) => one.kind === kind);
-    const transceiver = pc.addTransceiver(track ?? kind, { direction });
+    const sendEncodings = kind === 'video' && layers ? encodings(layers) : undefined;
+    const transceiver = pc.addTransceiver(track ?? kind, { direction, ...(sendEncodings && { sendEncodings }) });
     if (kind === 'video' && codec) transceiver.setCodecPreferences(only(codec));
   }
   const candidates = [];
@@ -70,6 +73,12 @@ async function connect({ url, direction, source, codec, trickle = false }) {
   const id = connections.size + 1;
   connections.set(id, connection);
   return { id, publisher: response.headers.get('Publisher-Id') };
+}
+
+/** So many layers, each with half the width of the next. */
+function encodings(layers) {
+  const rids = ['q', 'h', 'f'].slice(-layers);
+  return rids.map((rid, i) => ({ rid, scaleResolutionDownBy: 2 ** (layers - 1 - i) }));
 }
 
 /** What the browser can encode of a codec, and retransmission. */
