@@ -6,6 +6,12 @@ import { deviceEnded, mediaProblem, noCamera, noDevices, noMediaDevices } from '
 /** Long enough for one black frame to leave, so that receivers do not keep the last picture. */
 const LAST_FRAME_MS = 250;
 
+/** What viewers choose from: a picture for whoever has little room, and the whole one. */
+const LAYERS = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'f' },
+];
+
 const sleep = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
 function cameraConstraints(deviceId) {
@@ -78,7 +84,9 @@ export class LocalMedia {
     for (const kind of ['audio', 'video']) {
       if (kind === 'video' ? !this.hasCamera : !this.hasMicrophone) continue;
       const track = kind === 'video' ? this.videoTrack : this.audioTrack;
-      transceivers[kind] = pc.addTransceiver(track ?? kind, { direction, streams: [this.stream] });
+      const wish = { direction, streams: [this.stream] };
+      if (kind === 'video' && direction === 'sendonly') wish.sendEncodings = LAYERS;
+      transceivers[kind] = pc.addTransceiver(track ?? kind, wish);
       this.senders[kind] = transceivers[kind].sender;
     }
     return transceivers;

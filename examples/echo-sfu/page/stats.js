@@ -61,11 +61,14 @@ function read(report) {
       out.packets += stat.packetsSent ?? 0;
       if (stat.kind === 'video') {
         out.hasVideo = true;
-        out.frames += stat.framesSent ?? stat.framesEncoded ?? 0;
-        outDetails.codec = codecOf(stat);
-        outDetails.width = stat.frameWidth ?? 0;
-        outDetails.height = stat.frameHeight ?? 0;
-        outDetails.limitedBy = stat.qualityLimitationReason ?? null;
+        // Of several layers, the largest that is sent is what counts.
+        out.frames = Math.max(out.frames, stat.framesSent ?? stat.framesEncoded ?? 0);
+        if ((stat.frameWidth ?? 0) >= (outDetails.width ?? 0)) {
+          outDetails.codec = codecOf(stat);
+          outDetails.width = stat.frameWidth ?? 0;
+          outDetails.height = stat.frameHeight ?? 0;
+          outDetails.limitedBy = stat.qualityLimitationReason ?? null;
+        }
       } else {
         outDetails.audioCodec = codecOf(stat);
       }
