@@ -75,7 +75,7 @@ fn codec_name(codec: Codec) -> &'static str {
     }
 }
 
-fn codec_kind(codec: Codec) -> CodecKind {
+pub(crate) fn codec_kind(codec: Codec) -> CodecKind {
     match codec {
         Codec::Opus => CodecKind::Opus,
         Codec::Vp8 => CodecKind::Vp8,

@@ -182,7 +182,10 @@ impl State {
     ) -> Option<(&mut Consumer, Way<'_>)> {
         let consumer = self.consumers.get_mut(&consumer)?;
         let transport = self.transports.get_mut(&consumer.transport)?;
-        let way = transport.way(&mut self.outbox.datagrams, clock)?;
+        let Outbox {
+            datagrams, touched, ..
+        } = &mut self.outbox;
+        let way = transport.way(datagrams, touched, clock)?;
         Some((consumer, way))
     }
 
@@ -370,13 +373,18 @@ impl State {
                         .cname(info.ssrc, CNAME);
                 }
             }
+            if let Some((ssrc, blocks)) = transport.reception(now) {
+                compound.receiver_report(ssrc, &blocks).cname(ssrc, CNAME);
+            }
             let Outbox {
                 datagrams,
                 encrypted,
                 datagrams_dropped,
+                touched,
                 ..
             } = outbox;
-            if let (Some(way), false) = (transport.way(datagrams, time), plain.is_empty())
+            if !plain.is_empty()
+                && let Some(way) = transport.reporting_way(datagrams, touched, time)
                 && !way.send_compound(&plain, encrypted)
             {
                 *datagrams_dropped += 1;

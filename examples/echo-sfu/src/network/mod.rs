@@ -14,6 +14,8 @@ mod dtls_openssl;
 mod fan_out;
 mod key_frames;
 mod outbox;
+mod plain;
+mod plain_transport;
 mod source;
 mod stats;
 mod threads;
@@ -55,6 +57,8 @@ use self::transport::{Kind, Transport};
 use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
 
 pub(crate) use self::demux::Stranger;
+pub(crate) use self::plain::{OpenPlain, PlainAddresses, PlainLine};
+pub(crate) use self::plain_transport::{PlainProduced, PlainRemote, PortRange};
 pub(crate) use self::source::Origin;
 pub(crate) use self::threads::Place;
 pub use self::threads::{NetworkError, NetworkOptions, NetworkThreads};
@@ -234,7 +238,10 @@ impl Network {
 
     /// Takes nothing more of a producer.
     pub(crate) fn remove_producer(&mut self, producer: ProducerId) {
-        self.0.borrow_mut().sources.remove(&producer);
+        let mut state = self.0.borrow_mut();
+        if let Some(source) = state.sources.remove(&producer) {
+            state.forget_plain_producer(source.transport, producer);
+        }
     }
 
     /// Sends media to a consumer, or not. From when it begins to, a key frame comes first.
@@ -293,7 +300,7 @@ impl Network {
 
     /// Sends nothing more to a consumer.
     pub(crate) fn remove_consumer(&mut self, consumer: ConsumerId) {
-        self.0.borrow_mut().remove_consumer(consumer);
+        self.act(|state, _| state.remove_consumer(consumer));
     }
 
     /// Takes in candidates that a client has trickled.
@@ -325,8 +332,8 @@ impl Network {
 
     fn advance(&mut self, id: TransportId) {
         self.act(|state, now| {
-            state.with_webrtc(id, now, |transport, outbox| {
-                transport.timer = None;
+            state.with_transport(id, now, |transport, outbox| {
+                *transport.timer() = None;
                 transport.advance(now, outbox)
             });
         });
@@ -465,7 +472,7 @@ impl State {
         stream.set_available_layers(now, &numbers_of(wanted.media.layers));
         let (id, origin) = (wanted.consumer, wanted.origin);
         let kind = wanted.media.kind;
-        let names = (Some(line.mid), line.extensions);
+        let names = (line.mid, line.extensions);
         let consumer = Consumer::new(transport, origin, kind, line.ssrc, stream, names);
         self.consumers.insert(id, consumer);
         if let Some(transport) = self.transports.get_mut(&transport) {
@@ -481,6 +488,9 @@ impl State {
         };
         if let Some(transport) = self.transports.get_mut(&consumer.transport) {
             transport.consumers.retain(|own| *own != id);
+            if let Some(plain) = transport.plain() {
+                plain.say_goodbye(consumer.ssrc, &mut self.outbox);
+            }
         }
         self.leave_fan_out(id, consumer.origin);
     }
@@ -563,11 +573,10 @@ impl State {
     /// finds a later deadline and is set again; so the deadline may move back, as it does with
     /// nearly every packet, at no cost.
     fn arm(&mut self, id: TransportId, now: Instant, deadline: Instant) {
-        let transport = self.transports.get_mut(&id);
-        let Some(transport) = transport.and_then(Transport::webrtc) else {
+        let Some(armed) = self.transports.get_mut(&id).map(Transport::timer) else {
             return;
         };
-        if let Some((due, timer)) = &transport.timer {
+        if let Some((due, timer)) = &armed {
             if *due <= deadline {
                 return;
             }
@@ -579,7 +588,7 @@ impl State {
         };
         // Refused only when the thread is quitting, and with it all its transports.
         let timer = own.post_delayed(delay, move |network| network.advance(id));
-        transport.timer = timer.ok().map(|timer| (deadline, timer));
+        *armed = timer.ok().map(|timer| (deadline, timer));
     }
 
     /// Does what the transports have left to be done, until nothing is left.
@@ -619,7 +628,7 @@ impl State {
         let Some(mut transport) = self.transports.remove(&id) else {
             return;
         };
-        if let Some((_, timer)) = transport.webrtc().and_then(|own| own.timer.take()) {
+        if let Some((_, timer)) = transport.timer().take() {
             timer.cancel();
         }
         self.demux.remove(id);
@@ -637,6 +646,9 @@ impl State {
 
     /// Hands the datagrams to the system. What does not fit its buffer waits for `on_writable`.
     fn flush(&mut self) {
+        for transport in std::mem::take(&mut self.outbox.touched) {
+            self.flush_plain(transport);
+        }
         let dropped = std::mem::take(&mut self.outbox.datagrams_dropped);
         self.counters.send_errors.add(dropped);
         let datagrams = &mut self.outbox.datagrams;

@@ -20,6 +20,8 @@ pub(super) struct Outbox {
     pub(super) reports: Vec<(TransportId, Rtcp)>,
     /// What the downlinks of clients seem to carry, if that limits anything.
     pub(super) downlinks: Vec<(TransportId, Option<BitRate>)>,
+    /// Transports with sockets of their own on which something waits to be sent.
+    pub(super) touched: Vec<TransportId>,
     /// Addresses that ICE has validated.
     pub(super) validated: Vec<(TransportId, SocketAddr)>,
     /// Transports whose clients can be sent media from now on.

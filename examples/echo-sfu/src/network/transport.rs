@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rtc_thread::DelayedTask;
 use socket_server::{Envelope, SendBatch};
 
 use super::downlink::Downlink;
 use super::outbox::Outbox;
+use super::plain_transport::PlainTransport;
 use super::webrtc::WebRtcTransport;
-use crate::objects::{ConsumerId, ProducerId, RouterAddress};
+use crate::objects::{ConsumerId, ProducerId, RouterAddress, TransportId};
 use crate::rtp::rate::BitRate;
+use crate::rtp::rtcp::ReportBlock;
 use crate::rtp::srtp::SrtpSender;
 
 /// No profile of SRTP adds more to a packet.
@@ -32,12 +35,14 @@ pub(super) struct Transport {
 #[derive(Debug)]
 pub(super) enum Kind {
     WebRtc(Box<WebRtcTransport>),
+    Plain(Box<PlainTransport>),
 }
 
 /// How packets go out on a transport.
 pub(super) struct Way<'a> {
     pub(super) envelope: Envelope,
-    pub(super) srtp: &'a mut SrtpSender,
+    /// None, where nothing is encrypted.
+    pub(super) srtp: Option<&'a mut SrtpSender>,
     /// Where they wait to be sent.
     pub(super) datagrams: &'a mut SendBatch,
     /// The time of the sender's clock, from whichever beginning.
@@ -50,7 +55,10 @@ impl Way<'_> {
         let room = header.len() + payload.len() + MAX_TAG;
         let mut encrypted = Ok(0);
         let pushed = self.datagrams.push_with(self.envelope, room, |datagram| {
-            encrypted = self.srtp.protect_rtp(header, payload, sequence, datagram);
+            encrypted = match &mut self.srtp {
+                Some(srtp) => srtp.protect_rtp(header, payload, sequence, datagram),
+                None => Ok(put(header, payload, datagram)),
+            };
             *encrypted.as_ref().unwrap_or(&0)
         });
         pushed.is_ok() && encrypted.is_ok()
@@ -58,10 +66,21 @@ impl Way<'_> {
 
     /// Sends RTCP. False if there is no room for it.
     pub(super) fn send_compound(self, compound: &[u8], encrypted: &mut Vec<u8>) -> bool {
+        let Some(srtp) = self.srtp else {
+            return self.datagrams.push(self.envelope, compound).is_ok();
+        };
         encrypted.clear();
-        self.srtp.protect_rtcp(compound, encrypted).is_ok()
+        srtp.protect_rtcp(compound, encrypted).is_ok()
             && self.datagrams.push(self.envelope, encrypted).is_ok()
     }
+}
+
+/// Writes a packet as it is. `datagram` has room for it.
+fn put(header: &[u8], payload: &[u8], datagram: &mut [u8]) -> usize {
+    let (to_header, rest) = datagram.split_at_mut(header.len());
+    to_header.copy_from_slice(header);
+    rest[..payload.len()].copy_from_slice(payload);
+    header.len() + payload.len()
 }
 
 impl Transport {
@@ -80,6 +99,30 @@ impl Transport {
     pub(super) fn webrtc(&mut self) -> Option<&mut WebRtcTransport> {
         match &mut self.kind {
             Kind::WebRtc(transport) => Some(transport),
+            Kind::Plain(_) => None,
+        }
+    }
+
+    pub(super) fn plain(&mut self) -> Option<&mut PlainTransport> {
+        match &mut self.kind {
+            Kind::Plain(transport) => Some(transport),
+            Kind::WebRtc(_) => None,
+        }
+    }
+
+    /// When it is to hear of time again, and what will tell it.
+    pub(super) fn timer(&mut self) -> &mut Option<(Instant, DelayedTask)> {
+        match &mut self.kind {
+            Kind::WebRtc(transport) => &mut transport.timer,
+            Kind::Plain(transport) => &mut transport.timer,
+        }
+    }
+
+    /// Lets time pass. Returns when it wants to hear of it again.
+    pub(super) fn advance(&mut self, now: Instant, outbox: &mut Outbox) -> Option<Instant> {
+        match &mut self.kind {
+            Kind::WebRtc(transport) => transport.advance(now, outbox),
+            Kind::Plain(transport) => transport.after(now, outbox),
         }
     }
 
@@ -87,15 +130,38 @@ impl Transport {
     pub(super) fn way<'a>(
         &'a mut self,
         datagrams: &'a mut SendBatch,
+        touched: &mut Vec<TransportId>,
         clock: Duration,
     ) -> Option<Way<'a>> {
         match &mut self.kind {
             Kind::WebRtc(transport) => Some(Way {
                 envelope: transport.envelope()?,
-                srtp: transport.encryption()?,
+                srtp: Some(transport.encryption()?),
                 datagrams,
                 clock,
             }),
+            Kind::Plain(transport) => transport.way(touched, clock),
+        }
+    }
+
+    /// How reports go out: the same way, unless they have a port of their own.
+    pub(super) fn reporting_way<'a>(
+        &'a mut self,
+        datagrams: &'a mut SendBatch,
+        touched: &mut Vec<TransportId>,
+        clock: Duration,
+    ) -> Option<Way<'a>> {
+        match self.kind {
+            Kind::WebRtc(_) => self.way(datagrams, touched, clock),
+            Kind::Plain(ref mut transport) => transport.reporting_way(touched),
+        }
+    }
+
+    /// What there is to report of what arrives, and who does; `None` where that is done elsewhere.
+    pub(super) fn reception(&mut self, now: Instant) -> Option<(u32, Vec<ReportBlock>)> {
+        match &mut self.kind {
+            Kind::WebRtc(_) => None,
+            Kind::Plain(transport) => Some(transport.reception(now)),
         }
     }
 
@@ -110,6 +176,7 @@ impl Transport {
     pub(super) fn is_connected(&self) -> bool {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_connected(),
+            Kind::Plain(transport) => transport.is_connected(),
         }
     }
 
@@ -123,6 +190,10 @@ impl Transport {
     ) -> Option<Instant> {
         match &mut self.kind {
             Kind::WebRtc(transport) => transport.request_key_frame(now, producer, layer, outbox),
+            Kind::Plain(transport) => {
+                transport.request_key_frame(producer, outbox);
+                None
+            }
         }
     }
 
@@ -130,6 +201,8 @@ impl Transport {
     pub(super) fn close(&mut self, now: Instant, outbox: &mut Outbox) {
         match &mut self.kind {
             Kind::WebRtc(transport) => transport.close(now, outbox),
+            // Its consumers have said goodbye, each for itself.
+            Kind::Plain(_) => {}
         }
     }
 
@@ -137,6 +210,7 @@ impl Transport {
     pub(super) fn produced(&self) -> Vec<ProducerId> {
         match &self.kind {
             Kind::WebRtc(transport) => transport.produced().collect(),
+            Kind::Plain(transport) => transport.produced().collect(),
         }
     }
 
@@ -144,6 +218,8 @@ impl Transport {
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_silent(now),
+            // Nobody has promised to send; it is closed when the application says so.
+            Kind::Plain(_) => false,
         }
     }
 }

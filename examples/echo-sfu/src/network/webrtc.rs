@@ -92,7 +92,7 @@ struct Encryption {
 /// A media line on which the client will receive.
 #[derive(Debug)]
 pub(crate) struct ReceivingLine {
-    pub(super) mid: Mid,
+    pub(super) mid: Option<Mid>,
     pub(super) kind: MediaKind,
     /// In the order in which the client prefers them.
     pub(super) codecs: Vec<PayloadParams>,
@@ -206,7 +206,7 @@ impl WebRtcTransport {
                 && let Some((ssrc, rtx)) = self.take_over(mid)
             {
                 receiving.push(ReceivingLine {
-                    mid,
+                    mid: Some(mid),
                     kind,
                     codecs,
                     ssrc,
@@ -572,7 +572,7 @@ fn extension_ids(negotiated: &ExtensionMap) -> ExtensionIds {
 }
 
 /// RFC 5761, section 4: by the second byte.
-fn is_rtcp(datagram: &[u8]) -> bool {
+pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, 192..=223, ..])
 }
 

@@ -1,11 +1,15 @@
 //! Why an operation on an object is refused.
 
+use std::net::IpAddr;
+
 use rtc_thread::CallError;
 use thiserror::Error;
 
 use crate::ApiError;
 
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use super::plain_transport::PlainConnectError;
+use super::rtp_parameters::RtpParametersError;
 
 /// Why an operation on an object was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -41,6 +45,23 @@ pub enum ObjectError {
     /// The offer cannot be answered.
     #[error(transparent)]
     Offer(ApiError),
+    /// A UDP port could not be opened: the address is not the machine's, or no such port is free.
+    #[error("cannot open a UDP port on {ip}: {reason}")]
+    CannotBind {
+        /// The address that it was to be on.
+        ip: IpAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// The transport is not connected like that.
+    #[error(transparent)]
+    Connect(#[from] PlainConnectError),
+    /// RTP like that is not taken.
+    #[error(transparent)]
+    Rtp(#[from] RtpParametersError),
+    /// The other end can receive nothing that the producer sends.
+    #[error("producer {0} sends nothing that could be received")]
+    NoCommonCodec(ProducerId),
     /// The object has as many dependents as it may have.
     #[error("the limit of {0} is reached")]
     TooMany(usize),

@@ -33,10 +33,13 @@ mod events;
 mod id;
 mod on_network;
 mod pipe;
+mod plain_transport;
 mod producer;
 mod replica;
 mod router;
 mod stats;
+mod rtp_parameters;
+mod session_description;
 mod transport;
 mod webrtc_transport;
 mod worker;
@@ -46,8 +49,16 @@ pub use error::ObjectError;
 pub use events::{CloseReason, Events};
 pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
 pub use pipe::Piped;
+pub use plain_transport::{
+    PlainConnectError, PlainConnectOptions, PlainConsumer, PlainPort, PlainTransport,
+    PlainTransportOptions,
+};
 pub use producer::{Producer, ProducerEvent, ProducerOptions, ProducerStatus};
 pub use router::{Router, RouterEvent};
+pub use rtp_parameters::{
+    MediaKind, RtpCapabilities, RtpCodec, RtpExtension, RtpParameters, RtpParametersError,
+};
+pub use session_description::SessionDescription;
 pub use transport::{DirectTransport, TransportEvent};
 pub use webrtc_transport::{Purpose, WebRtcTransport};
 pub use worker::Worker;

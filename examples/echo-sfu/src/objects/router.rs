@@ -9,6 +9,7 @@ use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use super::on_network::{ConsumerOnNetwork, TransportOnNetwork};
 use super::pipe::{NearEnd, PipedTo};
+use super::plain_transport::PlainState;
 use super::producer::{
     ProducerEvent, ProducerOptions, ProducerSource, ProducerState, ProducerStatus,
 };
@@ -164,6 +165,14 @@ impl RouterState {
         self.transports.get(&id)?.on_network()
     }
 
+    /// A transport of plain RTP, if it is one.
+    pub(super) fn plain(&mut self, id: TransportId) -> Result<&mut PlainState, ObjectError> {
+        match self.transports.get_mut(&id).map(|own| &mut own.kind) {
+            Some(TransportKind::Plain(plain)) => Ok(plain),
+            _ => Err(ObjectError::TransportClosed(id)),
+        }
+    }
+
     pub(super) fn set_opening(&mut self, id: TransportId, waits: Opening) {
         if let Some(transport) = self.transports.get_mut(&id)
             && let TransportKind::WebRtc { opening, .. } = &mut transport.kind
@@ -175,7 +184,7 @@ impl RouterState {
     pub(super) fn take_opening(&mut self, id: TransportId) -> Option<Opening> {
         match &mut self.transports.get_mut(&id)?.kind {
             TransportKind::WebRtc { opening, .. } => opening.take(),
-            TransportKind::Direct | TransportKind::Pipe(_) => None,
+            TransportKind::Direct | TransportKind::Pipe(_) | TransportKind::Plain(_) => None,
         }
     }
 
@@ -340,6 +349,9 @@ impl RouterState {
             self.close_consumer(consumer, CloseReason::ProducerClosed)?;
         }
         producer.events.close(reason);
+        if let Ok(plain) = self.plain(producer.transport) {
+            plain.forget_producer(id);
+        }
         self.forget_idle_pipe(producer.transport);
         Ok(())
     }
@@ -481,6 +493,9 @@ impl RouterState {
             .remove(&id)
             .ok_or(ObjectError::ConsumerClosed(id))?;
         consumer.events.close(reason);
+        if let Ok(plain) = self.plain(consumer.transport) {
+            plain.forget_consumer(id);
+        }
         self.forget_idle_pipe(consumer.transport);
         Ok(())
     }

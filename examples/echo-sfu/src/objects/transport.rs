@@ -6,6 +6,7 @@ use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ProducerId, RouterId, TransportId};
 use super::on_network::TransportOnNetwork;
+use super::plain_transport::PlainState;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::webrtc_transport::Opening;
 use crate::Operation;
@@ -104,6 +105,7 @@ pub(super) enum TransportKind {
     Direct,
     /// One end of the pipe to another router.
     Pipe(RouterId),
+    Plain(Box<PlainState>),
     WebRtc {
         on_network: TransportOnNetwork,
         /// Until its network thread has answered the offer.
@@ -135,6 +137,7 @@ impl TransportState {
     pub(super) fn on_network(&self) -> Option<&TransportOnNetwork> {
         match &self.kind {
             TransportKind::WebRtc { on_network, .. } => Some(on_network),
+            TransportKind::Plain(plain) => Some(&plain.on_network),
             TransportKind::Direct | TransportKind::Pipe(_) => None,
         }
     }
@@ -142,7 +145,7 @@ impl TransportState {
     pub(super) fn downlink(&self) -> Option<BitRate> {
         match &self.kind {
             TransportKind::WebRtc { downlink, .. } => *downlink,
-            TransportKind::Direct | TransportKind::Pipe(_) => None,
+            TransportKind::Direct | TransportKind::Pipe(_) | TransportKind::Plain(_) => None,
         }
     }
 }

@@ -235,7 +235,12 @@ impl RouterState {
     }
 
     /// A consumer's media goes out where its transport is.
-    fn put_on_network(&mut self, transport: TransportId, consumer: ConsumerId, active: bool) {
+    pub(super) fn put_on_network(
+        &mut self,
+        transport: TransportId,
+        consumer: ConsumerId,
+        active: bool,
+    ) {
         let on_network = self.transport_on_network(transport);
         let network = on_network.map(|own| own.place.network.clone());
         if let (Some(network), Ok(own)) = (network, self.consumer(consumer)) {

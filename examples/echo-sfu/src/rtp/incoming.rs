@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-pub(crate) use reception::ReportBlock;
-
 use crate::rtp::rate::{BitRate, Epoch, RateMeter, score};
+use crate::rtp::rtcp::ReportBlock;
 use missing::MissingPackets;
 use reception::{Jitter, LastSenderReport, Losses, RecentLoss};
 use sequence::{Seen, SequenceTracker};
@@ -210,8 +209,8 @@ impl IncomingStream {
             cumulative_lost: self.losses.cumulative(),
             highest_sequence: self.losses.highest_sequence(),
             jitter: self.jitter.ticks(),
-            last_sender_report: last.map_or(0, |last| last.ntp_middle),
-            delay_since_last_sender_report: last.map_or(0, |last| last.delay(now)),
+            last_sr: last.map_or(0, |last| last.ntp_middle),
+            delay_since_last_sr: last.map_or(0, |last| last.delay(now)),
         })
     }
 

@@ -3,7 +3,6 @@
 
 pub(crate) mod codec;
 pub(crate) mod history;
-#[cfg_attr(not(test), expect(dead_code, reason = "no transport uses it yet"))]
 pub(crate) mod incoming;
 pub(crate) mod outgoing;
 pub(crate) mod packet;

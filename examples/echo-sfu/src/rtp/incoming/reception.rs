@@ -5,24 +5,6 @@ use std::time::{Duration, Instant};
 use super::sequence::FIRST_CYCLE;
 use crate::rtp::rate::rtp_ticks;
 
-/// What a report of ours says of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReportBlock {
-    pub(crate) ssrc: u32,
-    /// In 256ths, since the last report.
-    pub(crate) fraction_lost: u8,
-    /// Within 24 bits.
-    pub(crate) cumulative_lost: i32,
-    /// Extended.
-    pub(crate) highest_sequence: u32,
-    /// In ticks of the stream's clock.
-    pub(crate) jitter: u32,
-    /// LSR; 0 if there was none.
-    pub(crate) last_sender_report: u32,
-    /// DLSR, in 65,536ths of a second; 0 if there was none.
-    pub(crate) delay_since_last_sender_report: u32,
-}
-
 /// Counts packets since the source started.
 #[derive(Debug, Default)]
 pub(super) struct Losses {

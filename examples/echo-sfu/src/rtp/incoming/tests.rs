@@ -211,14 +211,14 @@ fn what_is_repaired_is_lost_but_does_not_lower_the_score() {
 fn a_report_refers_to_the_senders() {
     let mut bench = Bench::new();
     bench.receive(0);
-    assert_eq!(0, bench.report().last_sender_report);
+    assert_eq!(0, bench.report().last_sr);
     bench.stream.on_sender_report(bench.instant(), 0xdead_beef);
     bench.now += 1500;
     let report = bench.report();
-    assert_eq!(0xdead_beef, report.last_sender_report);
-    assert_eq!(65_536 * 3 / 2, report.delay_since_last_sender_report);
+    assert_eq!(0xdead_beef, report.last_sr);
+    assert_eq!(65_536 * 3 / 2, report.delay_since_last_sr);
     bench.now += 1 << 40;
-    assert_eq!(u32::MAX, bench.report().delay_since_last_sender_report);
+    assert_eq!(u32::MAX, bench.report().delay_since_last_sr);
 }
 
 #[test]

@@ -1,0 +1,257 @@
+//! Plain transports on their network thread: what is ordered of them, and what arrives.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::time::Instant;
+
+use socket_server::{UdpHandler, UdpOptions, UdpSocket};
+use str0m::format::PayloadParams;
+
+use super::outbox::Outbox;
+use super::plain_transport::{
+    PlainProduced, PlainRemote, PlainTransport, Port, PortRange, open_ports,
+};
+use super::source::Source;
+use super::transport::{Kind, Transport};
+use super::webrtc::ReceivingLine;
+use super::{Network, RECEIVES_PER_TURN, State, Wanted, canonical};
+use crate::objects::{ProducerId, RouterAddress, TransportId};
+use crate::rtp::srtp::SrtpSender;
+use crate::rtp::wire::ExtensionIds;
+
+/// What a socket's buffers are to hold: a key frame of several streams.
+const SOCKET_BUFFER_BYTES: usize = 1 << 20;
+
+/// A plain transport to be opened.
+pub(crate) struct OpenPlain {
+    pub(crate) id: TransportId,
+    pub(crate) owner: RouterAddress,
+    pub(crate) ip: IpAddr,
+    /// Any, if there is none.
+    pub(crate) ports: Option<PortRange>,
+    /// Whether RTCP has a port of its own.
+    pub(crate) with_rtcp_port: bool,
+    /// Whether the other end is wherever its first packet comes from.
+    pub(crate) learns: bool,
+    pub(crate) sender: Option<SrtpSender>,
+    /// Who we are in reports about what arrives.
+    pub(crate) ssrc: u32,
+    /// Who is told how it went.
+    pub(crate) opened: Box<dyn FnOnce(io::Result<PlainAddresses>) + Send>,
+}
+
+/// Where a plain transport receives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlainAddresses {
+    pub(crate) rtp: SocketAddr,
+    pub(crate) rtcp: Option<SocketAddr>,
+}
+
+/// How a consumer's packets go out, where the application has said so.
+#[derive(Debug)]
+pub(crate) struct PlainLine {
+    pub(crate) ssrc: u32,
+    pub(crate) rtx: Option<u32>,
+    pub(crate) codecs: Vec<PayloadParams>,
+    pub(crate) extensions: ExtensionIds,
+}
+
+impl Network {
+    /// Opens a plain transport, and says how it went.
+    pub(crate) fn open_plain(&mut self, order: OpenPlain) {
+        let OpenPlain {
+            id,
+            owner,
+            ip,
+            ports,
+            with_rtcp_port,
+            learns,
+            sender,
+            ssrc,
+            opened,
+        } = order;
+        let sockets = open_ports(ports, with_rtcp_port, |port| {
+            open_socket(SocketAddr::new(ip, port))
+        });
+        let (rtp, rtcp) = match sockets {
+            Ok(sockets) => sockets,
+            Err(error) => return opened(Err(error)),
+        };
+        let addresses = PlainAddresses {
+            rtp: rtp.socket.local_addr(),
+            rtcp: rtcp.as_ref().map(|own| own.socket.local_addr()),
+        };
+        for (port, channel) in [(Port::Rtp, Some(&rtp)), (Port::Rtcp, rtcp.as_ref())] {
+            if let Some(channel) = channel {
+                let network = Rc::downgrade(&self.0);
+                channel.socket.set_handler(Receiver { network, id, port });
+            }
+        }
+        let transport = PlainTransport::new(id, rtp, rtcp, learns, sender, ssrc);
+        self.act(|state, _| {
+            let transport = Transport::new(Kind::Plain(Box::new(transport)), owner);
+            state.transports.insert(id, transport);
+            state.count_transports();
+            state.sweep_later();
+            state.report_later();
+        });
+        tracing::debug!(transport = ?id, rtp = %addresses.rtp, "plain transport opened");
+        opened(Ok(addresses));
+    }
+
+    /// Tells a plain transport where the other end is.
+    pub(crate) fn connect_plain(&mut self, id: TransportId, remote: PlainRemote) {
+        self.act(|state, now| {
+            state.with_plain(id, now, |plain, outbox| {
+                plain.connect(remote, outbox);
+                None
+            });
+        });
+    }
+
+    /// Takes in what arrives under an SSRC, as a producer's.
+    pub(crate) fn add_plain_producer(&mut self, transport: TransportId, produced: PlainProduced) {
+        self.act(|state, now| {
+            let producer = produced.producer;
+            let found = state.with_plain(transport, now, |plain, _| {
+                plain.add_producer(now, produced);
+                None
+            });
+            if found {
+                let source = Source::new(transport, 1);
+                state.sources.insert(producer, source);
+            }
+        });
+    }
+
+    /// Sends what a consumer consumes.
+    pub(crate) fn add_plain_consumer(
+        &mut self,
+        transport: TransportId,
+        wanted: Wanted,
+        line: PlainLine,
+    ) {
+        self.act(|state, now| {
+            // Without its transport, it would never be removed.
+            if !state.transports.contains_key(&transport) {
+                return;
+            }
+            let (consumer, kind) = (wanted.consumer, wanted.media.kind);
+            let line = ReceivingLine {
+                mid: None,
+                kind,
+                codecs: line.codecs,
+                ssrc: line.ssrc,
+                rtx: line.rtx,
+                extensions: line.extensions,
+            };
+            state.add_consumer(transport, wanted, line, now);
+            state.ask_for_key_frame(now, consumer);
+        });
+    }
+}
+
+fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let server = rtc_thread::socket_server()
+        .ok_or_else(|| io::Error::other("not on a thread with sockets"))?;
+    let options = UdpOptions::new(address)
+        .recv_buffer_bytes(SOCKET_BUFFER_BYTES)
+        .send_buffer_bytes(SOCKET_BUFFER_BYTES);
+    server.bind_udp(&options)
+}
+
+/// The handler of a plain transport's socket.
+struct Receiver {
+    network: Weak<RefCell<State>>,
+    id: TransportId,
+    port: Port,
+}
+
+impl UdpHandler for Receiver {
+    fn on_readable(&mut self, _socket: &UdpSocket) {
+        if let Some(state) = self.network.upgrade() {
+            state.borrow_mut().receive_plain(self.id, self.port);
+        }
+    }
+
+    fn on_writable(&mut self, _socket: &UdpSocket) {
+        if let Some(state) = self.network.upgrade() {
+            state.borrow_mut().flush_plain(self.id);
+        }
+    }
+}
+
+impl State {
+    /// Reads what has arrived for a plain transport, a bounded amount of it, and forwards it.
+    fn receive_plain(&mut self, id: TransportId, port: Port) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        let now = rtc_thread::now();
+        for _ in 0..RECEIVES_PER_TURN {
+            let transport = self.transports.get_mut(&id).and_then(Transport::plain);
+            let Some(channel) = transport.and_then(|plain| plain.channel(port)) else {
+                break;
+            };
+            match channel.socket.recv(&mut arrivals) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    break;
+                }
+            }
+            for datagram in arrivals.iter() {
+                self.counters.packets_in.add(1);
+                self.counters.bytes_in.add(datagram.data.len());
+                let source = canonical(datagram.source);
+                let local_ip = datagram.local_ip.map(|ip| ip.to_canonical());
+                let mut stranger = None;
+                self.with_plain(id, now, |plain, outbox| {
+                    let taken = plain.receive(now, port, source, local_ip, datagram.data, outbox);
+                    taken.unwrap_or_else(|who| {
+                        stranger = Some(who);
+                        None
+                    })
+                });
+                if let Some(stranger) = stranger {
+                    self.counters.count_stranger(stranger);
+                }
+            }
+        }
+        self.arrivals = arrivals;
+        self.settle(now);
+    }
+
+    /// Hands to the system what waits on a plain transport.
+    pub(super) fn flush_plain(&mut self, id: TransportId) {
+        let transport = self.transports.get_mut(&id);
+        if let Some(plain) = transport.and_then(Transport::plain) {
+            plain.flush(&self.counters);
+        }
+    }
+
+    /// Takes nothing more of a producer, if it arrives on a plain transport.
+    pub(super) fn forget_plain_producer(&mut self, transport: TransportId, producer: ProducerId) {
+        let transport = self.transports.get_mut(&transport);
+        if let Some(plain) = transport.and_then(Transport::plain) {
+            plain.remove_producer(producer);
+        }
+    }
+
+    /// Uses a plain transport. False if there is no such transport.
+    fn with_plain(
+        &mut self,
+        id: TransportId,
+        now: Instant,
+        use_it: impl FnOnce(&mut PlainTransport, &mut Outbox) -> Option<Instant>,
+    ) -> bool {
+        let mut found = false;
+        self.with_transport(id, now, |transport, outbox| {
+            let transport = transport.plain()?;
+            found = true;
+            use_it(transport, outbox)
+        });
+        found
+    }
+}

@@ -1,0 +1,644 @@
+//! RTP as it is, or with SRTP whose keys the application has exchanged: no ICE, no DTLS, no library.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rtc_thread::DelayedTask;
+use socket_server::{Envelope, SendBatch, UdpSocket};
+
+use super::demux::Stranger;
+use super::outbox::Outbox;
+use super::transport::Way;
+use super::webrtc::is_rtcp;
+use crate::media::{Media, codec_kind};
+use crate::objects::{ProducerId, TransportId};
+use crate::rtp::codec::{CodecKind, is_key_frame_start};
+use crate::rtp::incoming::{IncomingOptions, IncomingStream};
+use crate::rtp::packet::{Extensions, MediaPacket};
+use crate::rtp::rtcp::{Compound, ReportBlock, Rtcp, read_compound};
+use crate::rtp::srtp::{SrtpReceiver, SrtpSender};
+use crate::rtp::wire::{ExtensionIds, RtpView, read_rtx_payload};
+use crate::stats::NetworkCounters;
+
+/// How often missing packets are looked after, while there are any.
+const BETWEEN_NACKS: Duration = Duration::from_millis(20);
+/// A key frame that is needed and does not come is asked for again.
+const BETWEEN_PLIS: Duration = Duration::from_millis(500);
+/// What may wait for room in a socket's buffer.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+/// How many ports are tried. Each costs a call of the system, on a thread that moves media.
+const MAX_TRIES: usize = 1_000;
+/// How often the system may choose a port whose neighbour is taken.
+const CHOICES: usize = 16;
+
+/// Which of a transport's sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// Of RTP, and of RTCP unless that has its own.
+    Rtp,
+    Rtcp,
+}
+
+/// A socket, and what goes through it.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) socket: UdpSocket,
+    waiting: SendBatch,
+    remote: Option<SocketAddr>,
+    /// By which of our addresses the other end reaches us, if it has.
+    local_ip: Option<IpAddr>,
+}
+
+impl Channel {
+    pub(super) fn new(socket: UdpSocket) -> Self {
+        Self {
+            socket,
+            waiting: SendBatch::new().with_limit_bytes(MAX_WAITING_BYTES),
+            remote: None,
+            local_ip: None,
+        }
+    }
+
+    fn envelope(&self) -> Option<Envelope> {
+        Some(Envelope::to(self.remote?).from_ip(self.local_ip))
+    }
+
+    fn flush(&mut self, counters: &NetworkCounters) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let report = self.socket.send_batch(&mut self.waiting);
+        counters.packets_out.add(report.datagrams);
+        counters.bytes_out.add(report.bytes);
+        counters.send_errors.add(report.failed);
+        if let Some(error) = report.last_error {
+            tracing::debug!(%error, failed = report.failed, "sending failed");
+        }
+    }
+}
+
+/// How what is sent and received is encrypted.
+#[derive(Debug)]
+pub(super) enum Protection {
+    None,
+    Srtp {
+        sender: Box<SrtpSender>,
+        /// Until the other end's key is known, nothing of it is believed, and nothing is sent.
+        receiver: Option<Box<SrtpReceiver>>,
+    },
+}
+
+/// Where the other end is, and its key, as far as they are told.
+#[derive(Debug, Default)]
+pub(crate) struct PlainRemote {
+    pub(crate) rtp: Option<SocketAddr>,
+    pub(crate) rtcp: Option<SocketAddr>,
+    pub(crate) receiver: Option<Box<SrtpReceiver>>,
+}
+
+/// Something that arrives on a plain transport.
+#[derive(Debug)]
+pub(crate) struct PlainProduced {
+    pub(crate) producer: ProducerId,
+    pub(crate) media: Media,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: Option<u32>,
+    pub(crate) extensions: ExtensionIds,
+}
+
+/// A transport of RTP over a socket of its own. It lives on a network thread.
+///
+/// With SRTP, only what is authentic changes anything. Without, whoever can send from the other end's
+/// address can send media; and if that address is to be learned, whoever knows an SSRC, or sends RTCP,
+/// before the other end does.
+#[derive(Debug)]
+pub(super) struct PlainTransport {
+    id: TransportId,
+    rtp: Channel,
+    rtcp: Option<Channel>,
+    /// Whether the other end is wherever its first packet comes from.
+    learns: bool,
+    protection: Protection,
+    /// Who we are in reports about what arrives.
+    ssrc: u32,
+    /// What arrives, by SSRC.
+    streams: HashMap<u32, Stream>,
+    arriving: HashMap<ProducerId, Arriving>,
+    decrypted: Vec<u8>,
+    pub(super) timer: Option<(Instant, DelayedTask)>,
+}
+
+/// Of what an SSRC is.
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    producer: ProducerId,
+    is_rtx: bool,
+}
+
+/// A producer whose packets arrive here.
+#[derive(Debug)]
+struct Arriving {
+    ssrc: u32,
+    codecs: Vec<ArrivingCodec>,
+    extensions: ExtensionIds,
+    stream: IncomingStream,
+    asked_for_key_frame: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct ArrivingCodec {
+    payload_type: u8,
+    rtx: Option<u8>,
+    kind: CodecKind,
+}
+
+impl PlainTransport {
+    pub(super) fn new(
+        id: TransportId,
+        rtp: Channel,
+        rtcp: Option<Channel>,
+        learns: bool,
+        sender: Option<SrtpSender>,
+        ssrc: u32,
+    ) -> Self {
+        Self {
+            id,
+            rtp,
+            rtcp,
+            learns,
+            protection: sender.map_or(Protection::None, |sender| Protection::Srtp {
+                sender: Box::new(sender),
+                receiver: None,
+            }),
+            ssrc,
+            streams: HashMap::new(),
+            arriving: HashMap::new(),
+            decrypted: Vec::new(),
+            timer: None,
+        }
+    }
+
+    pub(super) fn channel(&self, port: Port) -> Option<&Channel> {
+        match port {
+            Port::Rtp => Some(&self.rtp),
+            Port::Rtcp => self.rtcp.as_ref(),
+        }
+    }
+
+    /// Takes in where the other end is. What has been learned already stays.
+    pub(super) fn connect(&mut self, remote: PlainRemote, outbox: &mut Outbox) {
+        let was_connected = self.is_connected();
+        self.rtp.remote = self.rtp.remote.or(remote.rtp);
+        if let Some(rtcp) = &mut self.rtcp {
+            rtcp.remote = rtcp.remote.or(remote.rtcp);
+        }
+        if let Protection::Srtp { receiver, .. } = &mut self.protection
+            && receiver.is_none()
+        {
+            *receiver = remote.receiver;
+        }
+        if !was_connected && self.is_connected() {
+            outbox.connected.push(self.id);
+        }
+    }
+
+    /// Whether media can go out.
+    pub(super) fn is_connected(&self) -> bool {
+        self.rtp.remote.is_some() && self.protection.is_agreed()
+    }
+
+    pub(super) fn add_producer(&mut self, now: Instant, produced: PlainProduced) {
+        let PlainProduced {
+            producer,
+            media,
+            ssrc,
+            rtx_ssrc,
+            extensions,
+        } = produced;
+        let clock_rate = media.codecs.first().map(|own| own.spec().clock_rate.get());
+        let codecs = media.codecs.iter().map(|params| ArrivingCodec {
+            payload_type: *params.pt(),
+            rtx: params.resend().map(|pt| *pt),
+            kind: codec_kind(params.spec().codec),
+        });
+        let arriving = Arriving {
+            ssrc,
+            codecs: codecs.collect(),
+            extensions,
+            stream: IncomingStream::new(IncomingOptions {
+                ssrc,
+                clock_rate: clock_rate.unwrap_or(90_000),
+                is_video: media.kind.is_video(),
+                nack: media.kind.is_video() || rtx_ssrc.is_some(),
+                now,
+            }),
+            asked_for_key_frame: None,
+        };
+        let (media, rtx) = (Some((ssrc, false)), rtx_ssrc.map(|ssrc| (ssrc, true)));
+        for (ssrc, is_rtx) in [media, rtx].into_iter().flatten() {
+            self.streams.insert(ssrc, Stream { producer, is_rtx });
+        }
+        self.arriving.insert(producer, arriving);
+    }
+
+    pub(super) fn remove_producer(&mut self, producer: ProducerId) {
+        self.arriving.remove(&producer);
+        self.streams.retain(|_, stream| stream.producer != producer);
+    }
+
+    pub(super) fn produced(&self) -> impl Iterator<Item = ProducerId> {
+        self.arriving.keys().copied()
+    }
+
+    /// Takes in a datagram. Returns when it wants to hear of time again.
+    ///
+    /// # Errors
+    ///
+    /// It is not of the other end, or not of anything that is to arrive here.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        port: Port,
+        source: SocketAddr,
+        local_ip: Option<IpAddr>,
+        datagram: &[u8],
+        outbox: &mut Outbox,
+    ) -> Result<Option<Instant>, Stranger> {
+        let channel = self.channel(port).ok_or(Stranger::UnknownSource)?;
+        let is_known = channel.remote == Some(source);
+        if !is_known && (channel.remote.is_some() || !self.learns) {
+            return Err(Stranger::UnknownSource);
+        }
+        let mut decrypted = std::mem::take(&mut self.decrypted);
+        let taken = if port == Port::Rtcp || is_rtcp(datagram) {
+            self.take_rtcp(now, datagram, &mut decrypted, outbox)
+        } else {
+            self.take_rtp(now, datagram, &mut decrypted, outbox)
+        };
+        self.decrypted = decrypted;
+        taken?;
+        self.note_path(port, source, local_ip, outbox);
+        Ok(self.after(now, outbox))
+    }
+
+    /// Where an authentic packet came from is where the other end is.
+    fn note_path(
+        &mut self,
+        port: Port,
+        source: SocketAddr,
+        local_ip: Option<IpAddr>,
+        outbox: &mut Outbox,
+    ) {
+        let was_connected = self.is_connected();
+        let channel = match (port, &mut self.rtcp) {
+            (Port::Rtcp, Some(rtcp)) => rtcp,
+            _ => &mut self.rtp,
+        };
+        channel.local_ip = local_ip;
+        if channel.remote.is_none() {
+            tracing::debug!(transport = ?self.id, ?port, "the other end is found");
+            channel.remote = Some(source);
+        }
+        if !was_connected && self.is_connected() {
+            outbox.connected.push(self.id);
+        }
+    }
+
+    fn take_rtp(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        decrypted: &mut Vec<u8>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Stranger> {
+        let view = RtpView::parse(datagram).map_err(|_| Stranger::Malformed)?;
+        let stream = self.streams.get(&view.ssrc());
+        let stream = *stream.ok_or(Stranger::UnknownSource)?;
+        let payload = match &mut self.protection {
+            Protection::None => view.payload(),
+            Protection::Srtp { receiver, .. } => {
+                let receiver = receiver.as_mut().ok_or(Stranger::UnknownSource)?;
+                receiver
+                    .unprotect_rtp(datagram, view.header_len(), decrypted)
+                    .map_err(|_| Stranger::UnknownSource)?;
+                decrypted
+            }
+        };
+        let payload = view
+            .without_padding(payload)
+            .map_err(|_| Stranger::Malformed)?;
+        let arriving = self.arriving.get_mut(&stream.producer);
+        let arriving = arriving.ok_or(Stranger::UnknownSource)?;
+        let packet = arriving.take(now, &view, stream.is_rtx, payload, datagram.len());
+        if let Some(packet) = packet {
+            outbox.packets.push((stream.producer, packet));
+        }
+        Ok(())
+    }
+
+    fn take_rtcp(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        decrypted: &mut Vec<u8>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Stranger> {
+        let compound = match &mut self.protection {
+            Protection::None => datagram,
+            Protection::Srtp { receiver, .. } => {
+                let receiver = receiver.as_mut().ok_or(Stranger::UnknownSource)?;
+                receiver
+                    .unprotect_rtcp(datagram, decrypted)
+                    .map_err(|_| Stranger::UnknownSource)?;
+                decrypted
+            }
+        };
+        let reports = read_compound(compound);
+        if reports.is_empty() {
+            return Err(Stranger::Malformed);
+        }
+        for report in reports {
+            if let Rtcp::SenderReport { ssrc, sent, .. } = &report
+                && let Some(stream) = self.streams.get(ssrc)
+                && let Some(arriving) = self.arriving.get_mut(&stream.producer)
+                && !stream.is_rtx
+            {
+                let ntp = sent.ntp.middle32();
+                arriving.stream.on_sender_report(now, ntp);
+            }
+            outbox.reports.push((self.id, report));
+        }
+        Ok(())
+    }
+
+    /// Asks for what is missing, if it is time to. Returns when that is to be looked at again.
+    pub(super) fn after(&mut self, now: Instant, outbox: &mut Outbox) -> Option<Instant> {
+        let own = self.ssrc;
+        let mut said = std::mem::take(&mut outbox.plain);
+        let mut compound = Compound::new(&mut said);
+        let (mut has_missing, mut has_said) = (false, false);
+        for arriving in self.arriving.values_mut() {
+            let lost = match arriving.stream.has_missing() {
+                true => arriving.stream.lost_to_ask_for(now),
+                false => Vec::new(),
+            };
+            let wants_key_frame = arriving.wants_key_frame(now);
+            if !has_said && (wants_key_frame || !lost.is_empty()) {
+                // RFC 3550, section 6.1: a compound begins with a report.
+                compound.receiver_report(own, &[]);
+                has_said = true;
+            }
+            if !lost.is_empty() {
+                compound.nack(own, arriving.ssrc, &lost);
+            }
+            if wants_key_frame {
+                compound.pli(own, arriving.ssrc);
+            }
+            has_missing |= arriving.stream.has_missing();
+        }
+        if has_said {
+            self.say(&said, outbox);
+        }
+        outbox.plain = said;
+        has_missing.then(|| now + BETWEEN_NACKS)
+    }
+
+    /// Asks the other end for a key frame of something that it sends.
+    pub(super) fn request_key_frame(&mut self, producer: ProducerId, outbox: &mut Outbox) {
+        let Some(arriving) = self.arriving.get(&producer) else {
+            return;
+        };
+        let (own, media) = (self.ssrc, arriving.ssrc);
+        let mut said = std::mem::take(&mut outbox.plain);
+        let mut compound = Compound::new(&mut said);
+        compound.receiver_report(own, &[]).pli(own, media);
+        self.say(&said, outbox);
+        outbox.plain = said;
+    }
+
+    fn say(&mut self, compound: &[u8], outbox: &mut Outbox) {
+        let Outbox {
+            encrypted, touched, ..
+        } = outbox;
+        // To nobody, as long as nobody is there.
+        if let Some(way) = self.reporting_way(touched)
+            && !way.send_compound(compound, encrypted)
+        {
+            outbox.datagrams_dropped += 1;
+        }
+    }
+
+    /// How what arrives arrives: who says so, and what there is to say.
+    pub(super) fn reception(&mut self, now: Instant) -> (u32, Vec<ReportBlock>) {
+        let arriving = self.arriving.values_mut();
+        let blocks = arriving.filter_map(|own| own.stream.report_block(now));
+        (self.ssrc, blocks.collect())
+    }
+
+    /// How media goes out, once it can go anywhere.
+    pub(super) fn way<'a>(
+        &'a mut self,
+        touched: &mut Vec<TransportId>,
+        clock: Duration,
+    ) -> Option<Way<'a>> {
+        if !self.is_connected() {
+            return None;
+        }
+        let envelope = self.rtp.envelope()?;
+        note_touched(self.id, &self.rtp, touched);
+        Some(Way {
+            envelope,
+            srtp: self.protection.sender(),
+            datagrams: &mut self.rtp.waiting,
+            clock,
+        })
+    }
+
+    /// The same for RTCP.
+    pub(super) fn reporting_way<'a>(
+        &'a mut self,
+        touched: &mut Vec<TransportId>,
+    ) -> Option<Way<'a>> {
+        if !self.protection.is_agreed() {
+            return None;
+        }
+        let channel = self.rtcp.as_mut().unwrap_or(&mut self.rtp);
+        let envelope = channel.envelope()?;
+        note_touched(self.id, channel, touched);
+        Some(Way {
+            envelope,
+            srtp: self.protection.sender(),
+            datagrams: &mut channel.waiting,
+            clock: Duration::ZERO,
+        })
+    }
+
+    /// Hands to the system what waits. What does not fit its buffer waits for room.
+    pub(super) fn flush(&mut self, counters: &NetworkCounters) {
+        self.rtp.flush(counters);
+        if let Some(rtcp) = &mut self.rtcp {
+            rtcp.flush(counters);
+        }
+    }
+
+    /// Says that something that is sent has ended.
+    pub(super) fn say_goodbye(&mut self, ssrc: u32, outbox: &mut Outbox) {
+        let mut said = std::mem::take(&mut outbox.plain);
+        Compound::new(&mut said)
+            .receiver_report(ssrc, &[])
+            .bye(&[ssrc]);
+        self.say(&said, outbox);
+        outbox.plain = said;
+    }
+}
+
+impl Protection {
+    fn is_agreed(&self) -> bool {
+        !matches!(self, Self::Srtp { receiver: None, .. })
+    }
+
+    fn sender(&mut self) -> Option<&mut SrtpSender> {
+        match self {
+            Self::None => None,
+            Self::Srtp { sender, .. } => Some(sender),
+        }
+    }
+}
+
+impl Arriving {
+    /// The media in a packet, if there is any that is new.
+    fn take(
+        &mut self,
+        now: Instant,
+        view: &RtpView<'_>,
+        is_rtx: bool,
+        payload: &[u8],
+        bytes: usize,
+    ) -> Option<MediaPacket> {
+        let number = view.payload_type();
+        let is_it = |own: &&ArrivingCodec| match is_rtx {
+            true => own.rtx == Some(number),
+            false => own.payload_type == number,
+        };
+        let codec = *self.codecs.iter().find(is_it)?;
+        let (received, payload) = if is_rtx {
+            let (sequence, payload) = read_rtx_payload(payload)?;
+            (self.stream.recover(now, sequence, bytes)?, payload)
+        } else {
+            let (sequence, timestamp) = (view.sequence(), view.timestamp());
+            let received = self.stream.receive(now, sequence, timestamp, bytes);
+            (received, payload)
+        };
+        if !received.is_new {
+            return None;
+        }
+        if is_key_frame_start(codec.kind, payload) {
+            self.stream.on_key_frame(received.sequence);
+        }
+        Some(MediaPacket {
+            payload_type: codec.payload_type,
+            layer: 0,
+            sequence: received.sequence,
+            timestamp: view.timestamp(),
+            marker: view.marker(),
+            extensions: Extensions::read(view, &self.extensions),
+            payload: payload.into(),
+            arrived_at: now,
+        })
+    }
+
+    fn wants_key_frame(&mut self, now: Instant) -> bool {
+        if !self.stream.needs_key_frame() {
+            self.asked_for_key_frame = None;
+            return false;
+        }
+        let again = |at: Instant| now.saturating_duration_since(at) >= BETWEEN_PLIS;
+        let is_time = self.asked_for_key_frame.is_none_or(again);
+        if is_time {
+            self.asked_for_key_frame = Some(now);
+        }
+        is_time
+    }
+}
+
+fn note_touched(id: TransportId, channel: &Channel, touched: &mut Vec<TransportId>) {
+    // One that has something waiting has been noted, or waits for room.
+    if channel.waiting.is_empty() {
+        touched.push(id);
+    }
+}
+
+/// Which ports a transport may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortRange {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    /// Where to begin to look, so that several transports do not all try the same.
+    pub(crate) begin: u16,
+}
+
+impl PortRange {
+    /// Those at which as many ports in a row begin.
+    fn candidates(self, in_a_row: u16) -> Vec<u16> {
+        let ports = (self.first..=self.last).step_by(in_a_row.into());
+        let has_room = |port: &u16| self.last - port + 1 >= in_a_row;
+        let mut ports: Vec<u16> = ports.filter(has_room).collect();
+        let begin = usize::from(self.begin) % ports.len().max(1);
+        ports.rotate_left(begin);
+        ports.truncate(MAX_TRIES);
+        ports
+    }
+}
+
+/// Opens a socket, and the next port's for RTCP if it is to have one.
+pub(super) fn open_ports(
+    ports: Option<PortRange>,
+    with_rtcp: bool,
+    mut open: impl FnMut(u16) -> io::Result<UdpSocket>,
+) -> io::Result<(Channel, Option<Channel>)> {
+    let mut open_at = |port: u16| {
+        let rtp = open(port)?;
+        let rtcp = match with_rtcp {
+            true => {
+                let next = rtp.local_addr().port().checked_add(1);
+                let next = next.ok_or(io::ErrorKind::AddrInUse)?;
+                Some(Channel::new(open(next)?))
+            }
+            false => None,
+        };
+        Ok((Channel::new(rtp), rtcp))
+    };
+    let candidates = match ports {
+        Some(ports) => ports.candidates(if with_rtcp { 2 } else { 1 }),
+        // The system chooses; but the port after may be somebody else's.
+        None => vec![0; CHOICES],
+    };
+    let mut outcome = Err(io::Error::from(io::ErrorKind::AddrInUse));
+    for port in candidates {
+        outcome = open_at(port);
+        match &outcome {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            _ => break,
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_tried_from_somewhere_on_and_all_of_them() {
+        let range = |first, last, begin| PortRange { first, last, begin };
+        assert_eq!(vec![7], range(7, 7, 9).candidates(1));
+        assert_eq!(vec![6, 7, 5], range(5, 7, 1).candidates(1));
+        assert_eq!(vec![10, 12], range(10, 14, 2).candidates(2));
+        assert!(range(7, 7, 0).candidates(2).is_empty());
+        assert!(range(8, 7, 0).candidates(1).is_empty());
+        assert_eq!(MAX_TRIES, range(0, u16::MAX, 77).candidates(1).len());
+        assert_eq!(vec![65_534], range(65_534, 65_535, 77).candidates(2));
+    }
+}
