@@ -32,6 +32,22 @@ pub(crate) fn python(script: &str) -> Command {
     command
 }
 
+/// ffmpeg, saying no more than it must.
+pub(crate) fn ffmpeg() -> Command {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let mut command = Command::new(PATH.get_or_init(|| provide("ffmpeg")));
+    command.args(["-hide_banner", "-nostdin", "-loglevel", "warning"]);
+    command
+}
+
+/// A pipeline of GStreamer's.
+pub(crate) fn gstreamer(pipeline: &str) -> Command {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    let mut command = Command::new(PATH.get_or_init(|| provide("gstreamer")));
+    command.arg("-v").args(pipeline.split_whitespace());
+    command
+}
+
 fn provide(tool: &str) -> PathBuf {
     let output = Command::new("bash")
         .arg(Path::new(SUPPORT).join("provide-tool"))
