@@ -207,6 +207,10 @@ impl State {
                 let source = canonical(datagram.source);
                 let local_ip = datagram.local_ip.map(|ip| ip.to_canonical());
                 let mut stranger = None;
+                if let Some(transport) = self.transports.get_mut(&id) {
+                    transport.packets_in += 1;
+                    transport.bytes_in += datagram.data.len() as u64;
+                }
                 self.with_plain(id, now, |plain, outbox| {
                     let taken = plain.receive(now, port, source, local_ip, datagram.data, outbox);
                     taken.unwrap_or_else(|who| {

@@ -438,6 +438,10 @@ impl PlainTransport {
     }
 
     /// How media goes out, once it can go anywhere.
+    pub(super) const fn remote(&self) -> Option<SocketAddr> {
+        self.rtp.remote
+    }
+
     pub(super) fn way<'a>(
         &'a mut self,
         touched: &mut Vec<TransportId>,

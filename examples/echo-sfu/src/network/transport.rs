@@ -169,6 +169,7 @@ impl Transport {
     pub(super) fn remote(&self) -> Option<SocketAddr> {
         match &self.kind {
             Kind::WebRtc(transport) => transport.remote(),
+            Kind::Plain(transport) => transport.remote(),
         }
     }
 

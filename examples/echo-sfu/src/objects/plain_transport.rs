@@ -609,6 +609,7 @@ impl RouterState {
         let (id, paused) = self.consume(transport, producer, options, sink)?;
         let active = self.consumer(id)?.is_active();
         self.put_on_network(transport, id, active);
+        self.note_accepted(id, accepted.codecs.as_slice().into());
         let wanted = Wanted {
             consumer: id,
             origin: source.origin,

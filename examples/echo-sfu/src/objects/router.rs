@@ -17,9 +17,9 @@ use super::replica::Versioned;
 use super::transport::{DirectTransport, TransportKind, TransportState};
 use super::webrtc_transport::Opening;
 use super::worker::enqueue;
+use crate::Operation;
 use crate::network::NetworkThreads;
 use crate::rtp::rate::BitRate;
-use crate::{ApiError, Operation};
 
 /// How many transports, producers and consumers a router may have, of each; and routers a worker.
 pub(super) const MAX_MEMBERS: usize = 10_000;
@@ -529,10 +529,7 @@ impl RouterState {
         if let Some(on_network) = &mut consumer.on_network {
             let media = media.ok_or(ObjectError::NoMedia(producer))?;
             if !on_network.switch_to(&media, active) {
-                return Err(ObjectError::Offer(ApiError::NoCommonCodec(format!(
-                    "producer {producer} sends {}",
-                    media.media.codec_name()
-                ))));
+                return Err(ObjectError::NoCommonCodec(producer));
             }
         }
         consumer.switched_to(producer, paused);

@@ -120,6 +120,7 @@ impl TransportKind {
         match self {
             Self::Direct => "direct",
             Self::Pipe(_) => "pipe",
+            Self::Plain(_) => "plain",
             Self::WebRtc { .. } => "webrtc",
         }
     }

@@ -248,7 +248,7 @@ impl RouterState {
         }
     }
 
-    fn note_accepted(&mut self, consumer: ConsumerId, accepted: Accepted) {
+    pub(super) fn note_accepted(&mut self, consumer: ConsumerId, accepted: Accepted) {
         if let Ok(own) = self.consumer(consumer)
             && let Some(on_network) = &mut own.on_network
         {
