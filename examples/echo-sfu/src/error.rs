@@ -55,6 +55,10 @@ pub enum ApiError {
     #[error("the limit of {0} rooms is reached")]
     TooManyRooms(usize),
 
+    /// The network threads do not keep up with what they have to do.
+    #[error("the server has too much to do")]
+    Overloaded,
+
     /// The SFU is closing, or a thread of it has ended.
     #[error("the server is shutting down")]
     ShuttingDown,

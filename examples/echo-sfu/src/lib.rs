@@ -69,7 +69,7 @@ pub use rtp::outgoing::{OutgoingCounts, OutgoingStats};
 pub use rtp::rate::BitRate;
 pub use rtp::srtp::{SrtpKey, SrtpKeyError, SrtpProfile, UnknownSrtpProfile};
 pub use sdp::{Offer, OfferedFlow};
-pub use sfu::{Sfu, SfuOptions, StartError, local_addresses};
+pub use sfu::{Sfu, SfuOptions, StartError, ThreadRole, local_addresses};
 pub use signaling::{Answer, Signaling};
 pub use stats::{
     ConsumerStats, NetworkStats, ProducerStats, ProducerTraffic, PublisherInfo, Quantiles,

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rtc_thread::{JoinError, PanicPolicy, PostError, SpawnError, Thread, ThreadBound};
+use rtc_thread::{Builder, JoinError, PanicPolicy, PostError, SpawnError, Thread, ThreadBound};
 use thiserror::Error;
 
 use crate::network::{NetworkError, NetworkOptions, NetworkThreads};
-use crate::objects::Worker;
-use crate::signaling::{Limits, Signaling, State};
+use crate::signaling::{Limits, Signaling, State, Workers};
 
 /// Options of an [`Sfu`].
 #[derive(Debug, Clone)]
@@ -40,6 +39,18 @@ impl Default for SfuOptions {
             max_rooms: 100,
         }
     }
+}
+
+/// What a thread of an [`Sfu`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ThreadRole {
+    /// It takes the application's calls.
+    Signaling,
+    /// It decides who is sent what.
+    Worker,
+    /// It moves packets, and so needs sockets.
+    Network,
 }
 
 /// Why an [`Sfu`] could not be started.
@@ -86,6 +97,20 @@ impl Sfu {
     ///
     /// An option makes no sense, or the system refuses a socket or a thread.
     pub fn start(options: SfuOptions) -> Result<Self, StartError> {
+        Self::start_on(options, |_, builder| builder.spawn())
+    }
+
+    /// Starts on threads that this function makes, such as those of an
+    /// [`rtc_thread::Simulation`]; the builder has everything but that. It is called again for each
+    /// worker that takes the place of one that has failed, then on the signaling thread.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start`](Self::start).
+    pub fn start_on(
+        options: SfuOptions,
+        mut make: impl FnMut(ThreadRole, Builder) -> Result<Thread, SpawnError> + Send + 'static,
+    ) -> Result<Self, StartError> {
         if options.network_threads == 0 {
             return Err(StartError::Options("at least one network thread is needed"));
         }
@@ -108,24 +133,22 @@ impl Sfu {
             let thread = Thread::builder()
                 .name(format!("network-{index}"))
                 .with_sockets()
-                .panic_policy(PanicPolicy::Continue)
-                .spawn()?;
-            moving.push(thread);
+                .panic_policy(PanicPolicy::Continue);
+            moving.push(make(ThreadRole::Network, thread)?);
         }
         let handles: Vec<_> = moving.iter().map(Thread::handle).collect();
         let networks = NetworkThreads::new(handles.iter().zip(places))?;
 
         let signaling = Thread::builder()
             .name("signaling")
-            .panic_policy(PanicPolicy::Continue)
-            .spawn()?;
+            .panic_policy(PanicPolicy::Continue);
+        let signaling = make(ThreadRole::Signaling, signaling)?;
         let signaling_handle = signaling.handle();
-        let (mut deciding, mut workers) = (vec![signaling], Vec::new());
-        for index in 0..options.workers {
-            // A worker that has a fault takes its routers with it, and tells everyone.
-            let thread = Thread::builder().name(format!("worker-{index}")).spawn()?;
-            workers.push(Worker::with_networks(&thread.handle(), networks.clone())?);
-            deciding.push(thread);
+        let mut deciding = vec![signaling];
+        let make = move |builder| make(ThreadRole::Worker, builder);
+        let mut workers = Workers::new(Box::new(make), networks.clone());
+        for _ in 0..options.workers {
+            deciding.push(workers.start()?);
         }
         let limits = Limits {
             sessions: options.max_sessions,

@@ -39,9 +39,10 @@ impl From<ApiError> for Problem {
             // the other.
             ApiError::IceRestartUnsupported => StatusCode::UNPROCESSABLE_ENTITY,
             ApiError::EntityTagMismatch => StatusCode::PRECONDITION_FAILED,
-            ApiError::TooManySessions(_) | ApiError::TooManyRooms(_) | ApiError::ShuttingDown => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            ApiError::TooManySessions(_)
+            | ApiError::TooManyRooms(_)
+            | ApiError::Overloaded
+            | ApiError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal(reason) => {
                 tracing::error!(reason, "a request met an internal error");
                 let sentence = "internal error, see the server's log";

@@ -1,6 +1,6 @@
 //! One producer, many consumers: where packets go, and what is heard of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use str0m::media::MediaKind;
@@ -99,7 +99,7 @@ impl State {
             return;
         }
         self.counters.media_packets_in.add(packets.len());
-        let mut elsewhere: HashMap<NetworkIndex, Vec<(ProducerId, MediaPacket)>> = HashMap::new();
+        let mut elsewhere: BTreeMap<NetworkIndex, Vec<(ProducerId, MediaPacket)>> = BTreeMap::new();
         packets.retain(|(producer, packet)| {
             let Some(source) = self.sources.get_mut(producer) else {
                 return false;

@@ -16,6 +16,7 @@ mod key_frames;
 mod outbox;
 mod plain;
 mod plain_transport;
+mod pulse;
 mod source;
 mod stats;
 mod threads;
@@ -23,7 +24,7 @@ mod transport;
 mod webrtc;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -131,7 +132,9 @@ struct State {
     /// All network threads, this one included, once they are there.
     peers: Vec<ThreadBound<Network>>,
     demux: Demux,
-    transports: HashMap<TransportId, Transport>,
+    /// In their order, since all of them are gone through at times: what that sends is to be in the
+    /// same order every time.
+    transports: BTreeMap<TransportId, Transport>,
     /// Producers whose media arrives here.
     sources: HashMap<ProducerId, Source>,
     /// Producers that have consumers here, wherever their media arrives.
@@ -174,7 +177,7 @@ impl Network {
             counters,
             peers: Vec::new(),
             demux: Demux::default(),
-            transports: HashMap::new(),
+            transports: BTreeMap::new(),
             sources: HashMap::new(),
             fan_outs: HashMap::new(),
             consumers: HashMap::new(),
@@ -238,10 +241,11 @@ impl Network {
 
     /// Takes nothing more of a producer.
     pub(crate) fn remove_producer(&mut self, producer: ProducerId) {
-        let mut state = self.0.borrow_mut();
-        if let Some(source) = state.sources.remove(&producer) {
-            state.forget_plain_producer(source.transport, producer);
-        }
+        self.act(|state, _| {
+            if let Some(source) = state.sources.remove(&producer) {
+                state.forget_plain_producer(source.transport, producer);
+            }
+        });
     }
 
     /// Sends media to a consumer, or not. From when it begins to, a key frame comes first.
@@ -447,7 +451,6 @@ impl State {
             self.add_consumer(id, wanted, line, now);
         }
         tracing::debug!(transport = ?id, "offer answered");
-        self.count_transports();
         self.sweep_later();
         self.report_later();
         Ok(opened)
@@ -620,6 +623,7 @@ impl State {
                 owner.post(move |router| router.downlink_estimated(id, downlink));
             }
         }
+        self.count_objects();
         self.flush();
     }
 
@@ -638,7 +642,6 @@ impl State {
         for consumer in transport.consumers {
             self.remove_consumer(consumer);
         }
-        self.count_transports();
         transport
             .owner
             .post(move |router| router.transport_ended(id));
@@ -664,10 +667,16 @@ impl State {
         }
     }
 
-    fn count_transports(&self) {
-        self.counters
-            .transports
-            .store(self.transports.len(), Ordering::Relaxed);
+    fn count_objects(&self) {
+        let counts = [
+            (&self.counters.transports, self.transports.len()),
+            (&self.counters.producers, self.sources.len()),
+            (&self.counters.consumers, self.consumers.len()),
+            (&self.counters.fan_outs, self.fan_outs.len()),
+        ];
+        for (counter, count) in counts {
+            counter.store(count, Ordering::Relaxed);
+        }
     }
 
     fn sweep(&mut self, now: Instant) {

@@ -93,7 +93,7 @@ impl Network {
         self.act(|state, _| {
             let transport = Transport::new(Kind::Plain(Box::new(transport)), owner);
             state.transports.insert(id, transport);
-            state.count_transports();
+            state.count_objects();
             state.sweep_later();
             state.report_later();
         });

@@ -5,12 +5,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use rtc_thread::{CallError, ThreadBound, ThreadHandle};
 use str0m::config::DtlsCert;
 use thiserror::Error;
 
 use super::Network;
+use super::pulse::Pulse;
 use crate::media::NetworkIndex;
 use crate::stats::{Gather, NetworkCounters, NetworkStats, ThreadReport};
 
@@ -55,6 +57,7 @@ struct NetworkThread {
     counters: Arc<NetworkCounters>,
     /// Transports that are here, or on their way.
     load: AtomicUsize,
+    pulse: Arc<Pulse>,
 }
 
 impl NetworkThreads {
@@ -121,9 +124,34 @@ impl NetworkThreads {
         self.0.iter().map(stats).collect()
     }
 
+    /// Finds out how soon each thread gets to what it is given to do. To be called now and then,
+    /// about twice a second.
+    pub(crate) fn take_pulses(&self, now: Instant) {
+        for thread in self.0.iter().filter(|thread| thread.pulse.ask(now)) {
+            let pulse = thread.pulse.clone();
+            // One that has ended never answers, and so counts as overloaded.
+            let answer = move |_: &mut Network| pulse.answer(rtc_thread::now());
+            let _ = thread.network.post(answer);
+        }
+    }
+
+    /// Whether all threads have more to do than they can: each has got to what it was given, for two
+    /// seconds now, only after more than 200 ms.
+    pub(crate) fn are_overloaded(&self, now: Instant) -> bool {
+        let is_overloaded = |thread: &NetworkThread| thread.pulse.is_overloaded(now);
+        !self.0.is_empty() && self.0.iter().all(is_overloaded)
+    }
+
     /// A place for a transport, on the least busy thread; none if there is no thread.
     pub(crate) fn place(&self) -> Option<Place> {
-        let load = |index: &usize| self.0[*index].load.load(Ordering::Relaxed);
+        let now = rtc_thread::now();
+        let load = |index: &usize| {
+            let thread = &self.0[*index];
+            (
+                thread.pulse.is_overloaded(now),
+                thread.load.load(Ordering::Relaxed),
+            )
+        };
         let index = (0..self.0.len()).min_by_key(load)?;
         self.0[index].load.fetch_add(1, Ordering::Relaxed);
         Some(Place {
@@ -175,6 +203,7 @@ impl NetworkThread {
             udp,
             counters,
             load: AtomicUsize::new(0),
+            pulse: Arc::default(),
         })
     }
 }

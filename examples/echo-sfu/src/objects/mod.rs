@@ -61,6 +61,6 @@ pub use rtp_parameters::{
 pub use session_description::SessionDescription;
 pub use transport::{DirectTransport, TransportEvent};
 pub use webrtc_transport::{Purpose, WebRtcTransport};
-pub use worker::Worker;
+pub use worker::{Worker, WorkerStatus};
 
 pub(crate) use address::RouterAddress;

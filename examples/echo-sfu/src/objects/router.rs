@@ -129,6 +129,12 @@ impl RouterState {
         self.events.close(reason);
     }
 
+    /// How many transports, producers and consumers it has.
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        let transports = self.transports.len();
+        (transports, self.producers.len(), self.consumers.len())
+    }
+
     pub(super) const fn networks(&self) -> &NetworkThreads {
         &self.networks
     }

@@ -88,6 +88,22 @@ impl WebRtcTransport {
         })
     }
 
+    /// Pauses what its client sends and is sent, or lets it go on.
+    pub(crate) fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
+        let producers: Vec<_> = self.producers.iter().map(Producer::id).collect();
+        let consumers: Vec<_> = self.consumers.iter().map(Consumer::id).collect();
+        self.router.enqueue(move |router| {
+            // What is closed by now needs it no more.
+            for producer in producers {
+                let _ = router.set_producer_paused(producer, paused);
+            }
+            for consumer in consumers {
+                let _ = router.set_consumer_paused(consumer, paused);
+            }
+            Ok(())
+        })
+    }
+
     /// Closes it, and all producers and consumers on it.
     pub fn close(&self) -> Operation<(), ObjectError> {
         transport::close(&self.router, self.id)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rtc_thread::{PostError, ThreadBound, ThreadHandle};
+use serde::Serialize;
 
 use super::address::RouterAddress;
 use super::error::ObjectError;
@@ -21,6 +22,20 @@ use crate::stats::{Gather, ThreadReport, WorkerStats};
 #[derive(Debug, Clone)]
 pub struct Worker {
     state: ThreadBound<WorkerState>,
+}
+
+/// How many objects a worker has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerStatus {
+    /// Its routers.
+    pub routers: usize,
+    /// The transports of all its routers, the ends of pipes included.
+    pub transports: usize,
+    /// Their producers.
+    pub producers: usize,
+    /// Their consumers.
+    pub consumers: usize,
 }
 
 /// What a worker's thread has. When the thread ends, for whatever reason, it is dropped, and those
@@ -84,13 +99,22 @@ impl Worker {
         // A worker that has ended knows nothing any more.
         let _ = self.state.post(move |state| {
             let routers = state.routers.iter().map(|(id, router)| router.stats(*id));
-            let routers = routers.collect();
-            gather.add_worker(place, WorkerStats { thread, routers });
+            let stats = WorkerStats {
+                thread,
+                totals: state.status(),
+                routers: routers.collect(),
+            };
+            gather.add_worker(place, stats);
         });
     }
 
     pub(crate) fn report(&self) -> ThreadReport {
         ThreadReport::of(self.state.thread())
+    }
+
+    /// What it has when the operation takes effect.
+    pub fn status(&self) -> Operation<WorkerStatus, ObjectError> {
+        enqueue(&self.state, |state, reply| reply.send(Ok(state.status())))
     }
 
     /// Closes the worker, and all its routers.
@@ -160,6 +184,18 @@ impl WorkerState {
         if let Some(mut router) = self.routers.remove(&id) {
             router.close(reason);
         }
+    }
+
+    fn status(&self) -> WorkerStatus {
+        let mut status = WorkerStatus::default();
+        for router in self.routers.values() {
+            let (transports, producers, consumers) = router.sizes();
+            status.routers += 1;
+            status.transports += transports;
+            status.producers += producers;
+            status.consumers += consumers;
+        }
+        status
     }
 
     fn close(&mut self) {

@@ -40,6 +40,9 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct NetworkCounters {
     pub(crate) transports: AtomicUsize,
+    pub(crate) producers: AtomicUsize,
+    pub(crate) consumers: AtomicUsize,
+    pub(crate) fan_outs: AtomicUsize,
     pub(crate) packets_in: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) packets_out: Counter,
@@ -69,6 +72,9 @@ impl NetworkCounters {
             thread: thread.to_owned(),
             udp,
             transports: self.transports.load(Ordering::Relaxed),
+            producers: self.producers.load(Ordering::Relaxed),
+            consumers: self.consumers.load(Ordering::Relaxed),
+            fan_outs: self.fan_outs.load(Ordering::Relaxed),
             packets_in: self.packets_in.get(),
             bytes_in: self.bytes_in.get(),
             packets_out: self.packets_out.get(),
@@ -111,6 +117,12 @@ pub struct NetworkStats {
     pub udp: SocketAddr,
     /// Transports that live on it now.
     pub transports: usize,
+    /// Producers whose media arrives on it.
+    pub producers: usize,
+    /// Consumers whose media goes out on it.
+    pub consumers: usize,
+    /// Producers that have consumers on it, wherever their media arrives.
+    pub fan_outs: usize,
     /// Datagrams received, strangers' included.
     pub packets_in: u64,
     /// Their bytes, without IP and UDP headers.

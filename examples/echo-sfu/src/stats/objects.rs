@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::TrackInfo;
 use crate::objects::{
-    ConsumerId, ConsumerStatus, ProducerId, ProducerStatus, RouterId, TransportId,
+    ConsumerId, ConsumerStatus, ProducerId, ProducerStatus, RouterId, TransportId, WorkerStatus,
 };
 use crate::rtp::outgoing::OutgoingStats;
 use crate::rtp::rate::BitRate;
@@ -17,6 +17,8 @@ use crate::rtp::rate::BitRate;
 pub struct WorkerStats {
     /// Its thread's name.
     pub thread: String,
+    /// How many objects it has.
+    pub totals: WorkerStatus,
     /// Its routers.
     pub routers: Vec<RouterStats>,
 }

@@ -5,8 +5,10 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod workers;
+
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtc_thread::ThreadBound;
 
@@ -20,6 +22,11 @@ use crate::objects::{
 use crate::operation::{Operation, ReplyTo};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
 use crate::stats::{Gather, PublisherInfo, RoomInfo, SfuStats, ThreadReport};
+
+pub(crate) use workers::Workers;
+
+/// How often network threads are asked for a sign of life, while there is anybody to serve.
+const PULSE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a client gets for its offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +101,23 @@ impl Signaling {
         })
     }
 
+    /// Pauses a session: what it sends goes to nobody, and it is sent nothing. It stays connected.
+    pub fn pause(&self, session: SessionToken) -> Operation<()> {
+        self.set_paused(session, true)
+    }
+
+    /// Lets a session go on. Video goes on with a key frame.
+    pub fn resume(&self, session: SessionToken) -> Operation<()> {
+        self.set_paused(session, false)
+    }
+
+    fn set_paused(&self, session: SessionToken, paused: bool) -> Operation<()> {
+        self.enqueue(move |state, reply| {
+            tracing::debug!(operation = "pause", paused, "operation called");
+            state.set_paused(&session, paused, reply);
+        })
+    }
+
     /// Ends a session. If it publishes, the sessions that view it end too.
     pub fn close(&self, session: SessionToken) -> Operation<()> {
         self.enqueue(move |state, reply| {
@@ -139,13 +163,12 @@ struct SessionKey(u64);
 pub(crate) struct State {
     /// The way back to here, for results and events.
     own: Option<ThreadBound<Self>>,
-    workers: Vec<Worker>,
-    /// One for each worker: for those who want to see nobody but themselves.
-    echo_routers: Vec<Router>,
+    workers: Workers,
     networks: NetworkThreads,
+    is_taking_pulses: bool,
     limits: Limits,
     sessions_ever: u64,
-    sessions: HashMap<SessionKey, Session>,
+    sessions: BTreeMap<SessionKey, Session>,
     tokens: HashMap<SessionToken, SessionKey>,
     rooms: HashMap<RoomName, Room>,
 }
@@ -199,21 +222,22 @@ struct Open {
 }
 
 impl State {
-    pub(crate) fn new(workers: Vec<Worker>, networks: NetworkThreads, limits: Limits) -> Self {
+    pub(crate) fn new(workers: Workers, networks: NetworkThreads, limits: Limits) -> Self {
         Self {
             own: None,
-            echo_routers: workers.iter().map(Worker::begin_router).collect(),
             workers,
             networks,
+            is_taking_pulses: false,
             limits,
             sessions_ever: 0,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             tokens: HashMap::new(),
             rooms: HashMap::new(),
         }
     }
 
     pub(crate) fn connect(&mut self, own: ThreadBound<Self>) {
+        self.workers.watch_all(&own);
         self.own = Some(own);
     }
 
@@ -301,6 +325,9 @@ impl State {
                 .reply
                 .send(Err(ApiError::TooManySessions(self.limits.sessions)));
         }
+        if self.networks.are_overloaded(rtc_thread::now()) {
+            return open.reply.send(Err(ApiError::Overloaded));
+        }
         let offer = match Offer::parse(&open.offer, open.flow) {
             Ok(offer) => offer,
             Err(error) => return open.reply.send(Err(error)),
@@ -310,7 +337,9 @@ impl State {
         };
         self.sessions_ever += 1;
         let key = SessionKey(self.sessions_ever);
-        self.note_place(key, &open.place, open.name);
+        if !self.note_place(key, &open.place, open.name) {
+            return open.reply.send(Err(ApiError::ShuttingDown));
+        }
         let Some(router) = self.router_for(key, &open.place) else {
             return open.reply.send(Err(ApiError::ShuttingDown));
         };
@@ -330,39 +359,65 @@ impl State {
             transport: None,
         };
         self.sessions.insert(key, session);
+        self.take_pulses_later();
     }
 
-    /// Shows where a session belongs, as far as it can be shown before it is open.
-    fn note_place(&mut self, key: SessionKey, place: &Place, name: Option<DisplayName>) {
+    /// Those who are there come first: while the network threads do not keep up, nobody else is let
+    /// in.
+    fn take_pulses(&mut self) {
+        self.is_taking_pulses = false;
+        let now = rtc_thread::now();
+        self.networks.take_pulses(now);
+        if !self.sessions.is_empty() || self.networks.are_overloaded(now) {
+            self.take_pulses_later();
+        }
+    }
+
+    fn take_pulses_later(&mut self) {
+        if let Some(own) = &self.own
+            && !self.is_taking_pulses
+        {
+            let posted = own.post_delayed(PULSE_INTERVAL, Self::take_pulses);
+            self.is_taking_pulses = posted.is_ok();
+        }
+    }
+
+    /// Shows where a session belongs, as far as it can be shown before it is open. False if it is
+    /// in a new room, and there is no worker for that.
+    fn note_place(&mut self, key: SessionKey, place: &Place, name: Option<DisplayName>) -> bool {
         match place {
             Place::Echo => {}
             Place::Publisher(room, id) => {
                 let publisher = Publisher {
                     id: id.clone(),
                     name,
-                    since: Instant::now(),
+                    since: rtc_thread::now(),
                     viewers: 0,
                     producers: Vec::new(),
                     tracks: Vec::new(),
                 };
-                // Rooms are spread over the workers as they come.
-                let worker = &self.workers[self.rooms.len() % self.workers.len()];
-                let room = self.rooms.entry(room.clone()).or_insert_with(|| Room {
-                    router: worker.begin_router(),
-                    publishers: BTreeMap::new(),
-                });
-                room.publishers.insert(key, publisher);
+                if !self.rooms.contains_key(room) {
+                    let Some(worker) = self.workers.for_room(self.rooms.len()) else {
+                        return false;
+                    };
+                    let new = Room {
+                        router: worker.begin_router(),
+                        publishers: BTreeMap::new(),
+                    };
+                    self.rooms.insert(room.clone(), new);
+                }
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.publishers.insert(key, publisher);
+                }
             }
             Place::Viewer(room, id) => self.count_viewer(room, id, 1),
         }
+        true
     }
 
     fn router_for(&self, key: SessionKey, place: &Place) -> Option<&Router> {
         match place {
-            Place::Echo => {
-                let at = key.0 as usize % self.echo_routers.len();
-                self.echo_routers.get(at)
-            }
+            Place::Echo => self.workers.for_echo(key.0),
             Place::Publisher(room, _) | Place::Viewer(room, _) => {
                 self.rooms.get(room).map(|room| &room.router)
             }
@@ -447,6 +502,21 @@ impl State {
         });
     }
 
+    fn set_paused(&mut self, token: &SessionToken, paused: bool, reply: ReplyTo<()>) {
+        let key = self.tokens.get(token);
+        let transport = key
+            .and_then(|key| self.sessions.get(key))
+            .and_then(|session| session.transport.as_ref());
+        let (Some(transport), Some(own)) = (transport, &self.own) else {
+            return reply.send(Err(ApiError::UnknownSession));
+        };
+        transport
+            .set_paused(paused)
+            .hand_to(own, move |_, outcome| {
+                reply.send(outcome.map_err(ApiError::from));
+            });
+    }
+
     fn close(&mut self, token: &SessionToken) -> Result<(), ApiError> {
         let key = *self.tokens.get(token).ok_or(ApiError::UnknownSession)?;
         self.session_ended(key);
@@ -501,6 +571,7 @@ impl State {
     }
 
     fn room(&self, name: RoomName) -> Result<RoomInfo, ApiError> {
+        let now = rtc_thread::now();
         let publishers: Vec<_> = self
             .rooms
             .get(&name)
@@ -512,7 +583,7 @@ impl State {
                 name: publisher.name.clone(),
                 tracks: publisher.tracks.clone(),
                 viewers: publisher.viewers,
-                age_seconds: publisher.since.elapsed().as_secs_f64(),
+                age_seconds: now.duration_since(publisher.since).as_secs_f64(),
             })
             .collect();
         if publishers.is_empty() {
@@ -528,7 +599,7 @@ impl State {
 
     fn stats(&self, reply: ReplyTo<SfuStats>) {
         let signaling = self.own.iter().map(|own| ThreadReport::of(own.thread()));
-        let workers = self.workers.iter().map(Worker::report);
+        let workers = self.workers.all().map(Worker::report);
         let stats = SfuStats {
             sessions: self.sessions.len(),
             rooms: self.rooms.len(),
@@ -540,7 +611,7 @@ impl State {
                 .collect(),
         };
         let gather = Gather::new(stats, reply);
-        for (place, worker) in self.workers.iter().enumerate() {
+        for (place, worker) in self.workers.all().enumerate() {
             worker.gather(place, &gather);
         }
         self.networks.gather(&gather);
