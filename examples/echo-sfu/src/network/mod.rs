@@ -19,6 +19,8 @@ mod plain_transport;
 mod pulse;
 mod source;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod transport;
 mod webrtc;

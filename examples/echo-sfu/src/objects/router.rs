@@ -559,7 +559,7 @@ fn end_transport(id: TransportId, mut transport: TransportState, reason: CloseRe
     if let TransportKind::WebRtc { opening, .. } = &mut transport.kind
         && let Some(opening) = opening.take()
     {
-        opening.abandon(id);
+        opening.abandon(id, reason);
     }
     transport.events.close(reason);
 }

@@ -147,8 +147,12 @@ struct OrderedConsumer {
 
 impl Opening {
     /// The transport was closed before it was open.
-    pub(super) fn abandon(self, id: TransportId) {
-        self.reply.send(Err(ObjectError::TransportClosed(id)));
+    pub(super) fn abandon(self, id: TransportId, reason: CloseReason) {
+        self.reply.send(Err(match reason {
+            CloseReason::WorkerClosed => ObjectError::WorkerClosed,
+            CloseReason::RouterClosed => ObjectError::RouterClosed(self.address.id),
+            _ => ObjectError::TransportClosed(id),
+        }));
     }
 }
 

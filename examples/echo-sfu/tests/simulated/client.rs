@@ -102,7 +102,6 @@ impl Client {
     }
 
     /// Keeps all packets, to be looked at.
-    #[allow(dead_code, reason = "each test uses its part of it")]
     pub(crate) fn keep_log(&self) {
         self.with(|peer| peer.seen.log = Some(Vec::new()));
     }
@@ -112,7 +111,6 @@ impl Client {
         self.with(|peer| look(&peer.seen))
     }
 
-    #[allow(dead_code, reason = "each test uses its part of it")]
     pub(crate) fn is_connected(&self) -> bool {
         self.seen(|seen| seen.connected)
     }

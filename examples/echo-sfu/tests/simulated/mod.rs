@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use echo_sfu::{Answer, ApiError, Operation, RoomName, Sfu, SfuOptions, SfuStats, ThreadRole};
-use rtc_thread::{Builder, Simulation, SpawnError, Thread};
+use rtc_thread::{Builder, Simulation, SpawnError, Thread, ThreadHandle};
 use socket_server::{Delay, HostOptions, LinkOptions, Loss, VirtualHost, VirtualNetwork};
 use str0m::media::Direction;
 
@@ -19,7 +19,13 @@ use client::Client;
 
 thread_local! {
     /// What makes threads is to be `Send`, and a simulation is not; but all happens on this thread.
-    static STAGE: RefCell<Option<(Rc<Simulation>, VirtualHost)>> = const { RefCell::new(None) };
+    static STAGE: RefCell<Option<Backstage>> = const { RefCell::new(None) };
+}
+
+struct Backstage {
+    simulation: Rc<Simulation>,
+    server: VirtualHost,
+    made: Vec<(ThreadRole, ThreadHandle)>,
 }
 
 /// A simulation with a network, and a machine in it for an SFU.
@@ -35,7 +41,11 @@ impl Stage {
         let simulation = Rc::new(simulation);
         let network = simulation.network();
         let server = network.add_host(HostOptions::new("server")).unwrap();
-        STAGE.set(Some((simulation.clone(), server.clone())));
+        STAGE.set(Some(Backstage {
+            simulation: simulation.clone(),
+            server: server.clone(),
+            made: Vec::new(),
+        }));
         Self {
             simulation,
             network,
@@ -52,6 +62,15 @@ impl Stage {
         };
         adjust(&mut options);
         Sfu::start_on(options, simulated_thread).unwrap()
+    }
+
+    /// The SFU's threads of this role, in the order in which they were made.
+    pub(crate) fn threads(&self, role: ThreadRole) -> Vec<ThreadHandle> {
+        STAGE.with_borrow(|stage| {
+            let made = stage.iter().flat_map(|stage| &stage.made);
+            let of_role = made.filter(|(other, _)| *other == role);
+            of_role.map(|(_, handle)| handle.clone()).collect()
+        })
     }
 
     pub(crate) fn ip(&self) -> IpAddr {
@@ -83,17 +102,18 @@ pub(crate) struct Person {
 
 /// Makes a thread of the current simulation, on the SFU's machine.
 pub(crate) fn simulated_thread(role: ThreadRole, builder: Builder) -> Result<Thread, SpawnError> {
-    STAGE.with_borrow(|stage| {
-        let (simulation, server) = stage.as_ref().expect("there is a stage");
-        match role {
-            ThreadRole::Network => builder.simulate_with(simulation, server.server()),
-            _ => builder.simulate(simulation),
-        }
+    STAGE.with_borrow_mut(|stage| {
+        let stage = stage.as_mut().expect("there is a stage");
+        let thread = match role {
+            ThreadRole::Network => builder.simulate_with(&stage.simulation, stage.server.server()),
+            _ => builder.simulate(&stage.simulation),
+        }?;
+        stage.made.push((role, thread.handle()));
+        Ok(thread)
     })
 }
 
 /// A link that loses nothing and keeps the order, and takes its time.
-#[allow(dead_code, reason = "each test uses its part of it")]
 pub(crate) fn good_link() -> LinkOptions {
     let ms = Duration::from_millis;
     LinkOptions::new()
@@ -102,7 +122,6 @@ pub(crate) fn good_link() -> LinkOptions {
 }
 
 /// A link that loses, delays, doubles and reorders packets.
-#[allow(dead_code, reason = "each test uses its part of it")]
 pub(crate) fn bad_link() -> LinkOptions {
     let ms = Duration::from_millis;
     LinkOptions::new()
@@ -120,13 +139,11 @@ pub(crate) fn bad_link() -> LinkOptions {
         .reorder(0.01, ms(50))
 }
 
-#[allow(dead_code, reason = "each test uses its part of it")]
 pub(crate) fn room(name: &str) -> RoomName {
     name.parse().unwrap()
 }
 
 /// A client whose offer has been answered, with the answer.
-#[allow(dead_code, reason = "each test uses its part of it")]
 pub(crate) fn connect(
     person: &Person,
     direction: Direction,
@@ -139,7 +156,6 @@ pub(crate) fn connect(
 }
 
 /// Whether nothing is left that a session has: the routers for echoes always are.
-#[allow(dead_code, reason = "each test uses its part of it")]
 pub(crate) fn is_empty(stats: &SfuStats) -> bool {
     let is_idle = |worker: &echo_sfu::objects::WorkerStatus| {
         worker.routers <= 1 && worker.transports + worker.producers + worker.consumers == 0
