@@ -164,6 +164,6 @@ pub(crate) fn is_empty(stats: &SfuStats) -> bool {
     let on_networks = networks.map(|n| n.transports + n.producers + n.consumers + n.fan_outs);
     stats.sessions == 0
         && stats.rooms == 0
-        && stats.workers.iter().all(is_idle)
+        && stats.workers.iter().map(|own| &own.totals).all(is_idle)
         && on_networks.sum::<usize>() == 0
 }
