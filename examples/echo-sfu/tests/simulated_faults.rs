@@ -109,7 +109,7 @@ fn item_41_a_worker_that_fails_ends_its_rooms_and_no_other_ones_and_is_replaced(
     red.check_goes_on(&stage);
     let stats = signaling.stats().wait().unwrap();
     assert!(
-        stats.workers.iter().all(|own| own.producers > 0),
+        stats.workers.iter().all(|own| own.totals.producers > 0),
         "{stats:#?}"
     );
     // That one may fail as well.

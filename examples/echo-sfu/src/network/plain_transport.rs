@@ -587,7 +587,7 @@ impl PortRange {
     /// Those at which as many ports in a row begin.
     fn candidates(self, in_a_row: u16) -> Vec<u16> {
         let ports = (self.first..=self.last).step_by(in_a_row.into());
-        let has_room = |port: &u16| self.last - port + 1 >= in_a_row;
+        let has_room = |port: &u16| self.last - port >= in_a_row - 1;
         let mut ports: Vec<u16> = ports.filter(has_room).collect();
         let begin = usize::from(self.begin) % ports.len().max(1);
         ports.rotate_left(begin);

@@ -280,9 +280,9 @@ impl<'a> Crowd<'a> {
         let networks = stats.network.iter();
         let on_networks = networks.fold([0; 3], |sum, own| {
             [
-                sum[0] + own.totals.transports,
-                sum[1] + own.totals.producers,
-                sum[2] + own.totals.consumers,
+                sum[0] + own.transports,
+                sum[1] + own.producers,
+                sum[2] + own.consumers,
             ]
         });
         let expected = [publishing + viewing, 2 * publishing, 2 * viewing];
