@@ -76,6 +76,11 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Media")]
     pub network_threads: u16,
 
+    /// Take plain RTP, too, as ffmpeg and GStreamer send it: POST /rtp/{room}. Nothing about it is
+    /// authenticated: it is for networks on which everybody may send and be sent media.
+    #[arg(long, help_heading = "Media")]
+    pub plain_rtp: bool,
+
     /// Sessions at a time. One more is answered 503.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     pub max_sessions: u32,
@@ -134,6 +139,7 @@ impl Cli {
             announced: self.announce.clone(),
             max_sessions: self.max_sessions.try_into().unwrap_or(usize::MAX),
             max_rooms: self.max_rooms.try_into().unwrap_or(usize::MAX),
+            plain_rtp: self.plain_rtp,
         }
     }
 }

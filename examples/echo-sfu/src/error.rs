@@ -23,6 +23,18 @@ pub enum ApiError {
     #[error("no codec in common: {0}")]
     NoCommonCodec(String),
 
+    /// A stream of plain RTP that is not acceptable.
+    #[error("the stream cannot be used: {0}")]
+    BadStream(String),
+
+    /// Plain RTP was asked for, which the server was not started for.
+    #[error("plain RTP is off; start the server with --plain-rtp")]
+    PlainRtpOff,
+
+    /// No UDP port could be opened.
+    #[error("there is no port left: {0}")]
+    NoPort(String),
+
     /// A room or participant name that is not acceptable.
     #[error("bad name: {0}")]
     BadName(String),
@@ -73,6 +85,12 @@ impl From<ObjectError> for ApiError {
         match error {
             ObjectError::Offer(error) => error,
             ObjectError::WorkerClosed | ObjectError::NoNetwork => Self::ShuttingDown,
+            ObjectError::Rtp(error) => Self::BadStream(error.to_string()),
+            ObjectError::Connect(error) => Self::BadStream(error.to_string()),
+            ObjectError::NoCommonCodec(_) | ObjectError::NoMedia(_) => {
+                Self::NoCommonCodec("the publisher sends something else".to_owned())
+            }
+            ObjectError::CannotBind { .. } => Self::NoPort(error.to_string()),
             ObjectError::TooMany(limit) => Self::TooManySessions(limit),
             ObjectError::ProducerClosed(_) | ObjectError::RouterClosed(_) => {
                 Self::UnknownPublisher("just gone".to_owned())

@@ -54,6 +54,7 @@ mod media;
 mod names;
 mod network;
 mod operation;
+mod pipe_link;
 mod rtp;
 mod sdp;
 mod sfu;
@@ -65,12 +66,16 @@ pub use media::TrackInfo;
 pub use names::{DisplayName, PublisherId, RoomName, SessionToken};
 pub use network::{NetworkError, NetworkOptions, NetworkThreads};
 pub use operation::Operation;
+pub use pipe_link::{PipeSecret, PipeSecretTooShort};
 pub use rtp::outgoing::{OutgoingCounts, OutgoingStats};
 pub use rtp::rate::BitRate;
 pub use rtp::srtp::{SrtpKey, SrtpKeyError, SrtpProfile, UnknownSrtpProfile};
 pub use sdp::{Offer, OfferedFlow};
 pub use sfu::{Sfu, SfuOptions, StartError, ThreadRole, local_addresses};
-pub use signaling::{Answer, Signaling};
+pub use signaling::{
+    Answer, PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish, PlainPublished,
+    Signaling,
+};
 pub use stats::{
     ConsumerStats, NetworkStats, ProducerStats, ProducerTraffic, PublisherInfo, Quantiles,
     RoomInfo, RouterStats, SfuStats, ThreadReport, TransportStats, TransportTraffic, WorkerStats,

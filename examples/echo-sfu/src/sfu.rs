@@ -6,7 +6,7 @@ use rtc_thread::{Builder, JoinError, PanicPolicy, PostError, SpawnError, Thread,
 use thiserror::Error;
 
 use crate::network::{NetworkError, NetworkOptions, NetworkThreads};
-use crate::signaling::{Limits, Signaling, State, Workers};
+use crate::signaling::{Limits, PlainHost, Signaling, State, Workers};
 
 /// Options of an [`Sfu`].
 #[derive(Debug, Clone)]
@@ -25,6 +25,9 @@ pub struct SfuOptions {
     pub max_sessions: usize,
     /// At most so many rooms at a time.
     pub max_rooms: usize,
+    /// Whether plain RTP may be used. It is not authenticated: whoever reaches the API can have media
+    /// sent anywhere, and whoever reaches a port can send media.
+    pub plain_rtp: bool,
 }
 
 impl Default for SfuOptions {
@@ -37,6 +40,7 @@ impl Default for SfuOptions {
             announced: Vec::new(),
             max_sessions: 500,
             max_rooms: 100,
+            plain_rtp: false,
         }
     }
 }
@@ -154,9 +158,13 @@ impl Sfu {
             sessions: options.max_sessions,
             rooms: options.max_rooms,
         };
+        let plain = options.plain_rtp.then(|| PlainHost {
+            bind: options.udp_bind,
+            announced: announced.clone(),
+        });
         let to_networks = networks.clone();
         let state = ThreadBound::new(&signaling_handle, move || {
-            State::new(workers, to_networks, limits)
+            State::new(workers, to_networks, limits, plain)
         })?;
         let own = state.clone();
         state.post(move |state| state.connect(own))?;

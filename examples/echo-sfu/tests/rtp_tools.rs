@@ -237,10 +237,10 @@ fn gstreamer_sends_and_gstreamer_plays() {
     let mut player = Process::start(
         "gst-launch-1.0 that plays",
         &mut tools::gstreamer(&format!(
-            "udpsrc port={} caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8 \
-             ! rtpjitterbuffer ! rtpvp8depay ! vp8dec ! fakesink name=picture silent=false sync=false \
-             udpsrc port={} caps=application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS \
-             ! rtpjitterbuffer ! rtpopusdepay ! opusdec ! fakesink name=sound silent=false sync=false",
+            "udpsrc port={} caps=application/x-rtp,media=video,clock-rate=90000,encoding-name=VP8,payload=96 \
+             ! rtpjitterbuffer ! rtpvp8depay ! vp8dec ! fakesink name=picture silent=false sync=false async=false \
+             udpsrc port={} caps=application/x-rtp,media=audio,clock-rate=48000,encoding-name=OPUS,payload=111 \
+             ! rtpjitterbuffer ! rtpopusdepay ! opusdec ! fakesink name=sound silent=false sync=false async=false",
             picture.to.port(),
             sound.to.port()
         )),

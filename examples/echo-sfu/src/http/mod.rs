@@ -4,6 +4,7 @@
 //! calls an operation of [`Signaling`](crate::Signaling), which is enqueued by that, and awaits it.
 
 mod page;
+mod plain;
 mod problem;
 mod routes;
 mod server;

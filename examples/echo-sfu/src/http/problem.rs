@@ -28,9 +28,11 @@ impl Problem {
 impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         let status = match &error {
-            ApiError::BadOffer(_) | ApiError::BadFragment(_) | ApiError::BadName(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            ApiError::BadOffer(_)
+            | ApiError::BadFragment(_)
+            | ApiError::BadName(_)
+            | ApiError::BadStream(_) => StatusCode::BAD_REQUEST,
+            ApiError::PlainRtpOff => StatusCode::FORBIDDEN,
             ApiError::NoCommonCodec(_) => StatusCode::NOT_ACCEPTABLE,
             ApiError::UnknownRoom(_) | ApiError::UnknownPublisher(_) | ApiError::UnknownSession => {
                 StatusCode::NOT_FOUND
@@ -42,6 +44,7 @@ impl From<ApiError> for Problem {
             ApiError::TooManySessions(_)
             | ApiError::TooManyRooms(_)
             | ApiError::Overloaded
+            | ApiError::NoPort(_)
             | ApiError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::Internal(reason) => {
                 tracing::error!(reason, "a request met an internal error");

@@ -15,9 +15,9 @@ use axum::routing::{get, patch, post};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
-use super::page;
 use super::problem::Problem;
 use super::session::{self, ACCEPT_PATCH, PUBLISHER_ID, SDP, SDP_FRAGMENT};
+use super::{page, plain};
 use crate::Signaling;
 
 /// A request that has not been read and answered after this time is given up.
@@ -62,7 +62,7 @@ pub fn routes(signaling: Signaling, options: &RouteOptions) -> Router {
         signaling,
         ice_server_links: links.collect(),
     };
-    Router::new()
+    let for_all_origins = Router::new()
         .route("/echo", post(session::echo))
         .route("/whip/{room}", post(session::publish))
         .route("/whep/{room}", post(session::view_newest))
@@ -86,13 +86,19 @@ pub fn routes(signaling: Signaling, options: &RouteOptions) -> Router {
                 "that is not done with this resource",
             )
         })
-        .layer(DefaultBodyLimit::max(options.max_body))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::REQUEST_TIMEOUT,
             REQUEST_TIMEOUT,
         ))
         .layer(cross_origin())
-        .layer(from_fn(describe))
+        .layer(from_fn(describe));
+    let for_own_origin = plain::routes().layer(TimeoutLayer::with_status_code(
+        StatusCode::REQUEST_TIMEOUT,
+        REQUEST_TIMEOUT,
+    ));
+    for_all_origins
+        .merge(for_own_origin)
+        .layer(DefaultBodyLimit::max(options.max_body))
         .with_state(front)
 }
 

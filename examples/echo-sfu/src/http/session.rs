@@ -148,12 +148,12 @@ impl Front {
     }
 }
 
-fn value(text: String) -> Result<HeaderValue, Problem> {
+pub(super) fn value(text: String) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(text).map_err(|error| ApiError::Internal(error.to_string()).into())
 }
 
 /// A body of the type that is wanted, as text.
-fn text_body(headers: &HeaderMap, wanted: &str, body: Body) -> Result<String, Problem> {
+pub(super) fn text_body(headers: &HeaderMap, wanted: &str, body: Body) -> Result<String, Problem> {
     let found = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())

@@ -14,6 +14,7 @@ mod dtls_openssl;
 mod fan_out;
 mod key_frames;
 mod outbox;
+mod pipes;
 mod plain;
 mod plain_transport;
 mod pulse;
@@ -55,11 +56,13 @@ use self::consumer::Consumer;
 use self::demux::Demux;
 use self::fan_out::FanOut;
 use self::outbox::Outbox;
+use self::pipes::Pipes;
 use self::source::Source;
 use self::transport::{Kind, Transport};
 use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
 
 pub(crate) use self::demux::Stranger;
+pub(crate) use self::pipes::{ConnectPipe, ListenForPipes};
 pub(crate) use self::plain::{OpenPlain, PlainAddresses, PlainLine};
 pub(crate) use self::plain_transport::{PlainProduced, PlainRemote, PortRange};
 pub(crate) use self::source::Origin;
@@ -142,6 +145,8 @@ struct State {
     /// Producers that have consumers here, wherever their media arrives.
     fan_outs: HashMap<ProducerId, FanOut>,
     consumers: HashMap<ConsumerId, Consumer>,
+    /// Links to other processes.
+    pipes: Pipes,
     outbox: Outbox,
     arrivals: RecvBatch,
     /// What the clock of senders' reports counts from.
@@ -183,6 +188,7 @@ impl Network {
             sources: HashMap::new(),
             fan_outs: HashMap::new(),
             consumers: HashMap::new(),
+            pipes: Pipes::default(),
             outbox: Outbox::default(),
             arrivals: RecvBatch::default(),
             started: rtc_thread::now(),
@@ -216,6 +222,7 @@ impl Network {
     /// Ends a transport with a goodbye.
     pub(crate) fn close_transport(&mut self, id: TransportId) {
         self.act(|state, now| {
+            state.pipes.close(id);
             let State {
                 transports, outbox, ..
             } = state;
@@ -638,6 +645,7 @@ impl State {
             timer.cancel();
         }
         self.demux.remove(id);
+        self.pipes.close(id);
         for producer in transport.produced() {
             self.sources.remove(&producer);
         }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket_server::{UdpHandler, UdpOptions, UdpSocket};
 use str0m::format::PayloadParams;
@@ -35,11 +35,11 @@ pub(crate) struct OpenPlain {
     pub(crate) with_rtcp_port: bool,
     /// Whether the other end is wherever its first packet comes from.
     pub(crate) learns: bool,
+    /// Closed, when it has heard nothing for so long.
+    pub(crate) silence_limit: Option<Duration>,
     pub(crate) sender: Option<SrtpSender>,
     /// Who we are in reports about what arrives.
     pub(crate) ssrc: u32,
-    /// Who is told how it went.
-    pub(crate) opened: Box<dyn FnOnce(io::Result<PlainAddresses>) + Send>,
 }
 
 /// Where a plain transport receives.
@@ -59,46 +59,12 @@ pub(crate) struct PlainLine {
 }
 
 impl Network {
-    /// Opens a plain transport, and says how it went.
-    pub(crate) fn open_plain(&mut self, order: OpenPlain) {
-        let OpenPlain {
-            id,
-            owner,
-            ip,
-            ports,
-            with_rtcp_port,
-            learns,
-            sender,
-            ssrc,
-            opened,
-        } = order;
-        let sockets = open_ports(ports, with_rtcp_port, |port| {
-            open_socket(SocketAddr::new(ip, port))
-        });
-        let (rtp, rtcp) = match sockets {
-            Ok(sockets) => sockets,
-            Err(error) => return opened(Err(error)),
-        };
-        let addresses = PlainAddresses {
-            rtp: rtp.socket.local_addr(),
-            rtcp: rtcp.as_ref().map(|own| own.socket.local_addr()),
-        };
-        for (port, channel) in [(Port::Rtp, Some(&rtp)), (Port::Rtcp, rtcp.as_ref())] {
-            if let Some(channel) = channel {
-                let network = Rc::downgrade(&self.0);
-                channel.socket.set_handler(Receiver { network, id, port });
-            }
-        }
-        let transport = PlainTransport::new(id, rtp, rtcp, learns, sender, ssrc);
-        self.act(|state, _| {
-            let transport = Transport::new(Kind::Plain(Box::new(transport)), owner);
-            state.transports.insert(id, transport);
-            state.count_objects();
-            state.sweep_later();
-            state.report_later();
-        });
-        tracing::debug!(transport = ?id, rtp = %addresses.rtp, "plain transport opened");
-        opened(Ok(addresses));
+    /// Opens a plain transport. Returns where it receives.
+    pub(crate) fn open_plain(&mut self, order: OpenPlain) -> io::Result<PlainAddresses> {
+        let own = Rc::downgrade(&self.0);
+        let mut outcome = Err(io::ErrorKind::Other.into());
+        self.act(|state, now| outcome = state.open_plain(&own, order, now));
+        outcome
     }
 
     /// Tells a plain transport where the other end is.
@@ -184,6 +150,47 @@ impl UdpHandler for Receiver {
 }
 
 impl State {
+    pub(super) fn open_plain(
+        &mut self,
+        own: &Weak<RefCell<Self>>,
+        order: OpenPlain,
+        now: Instant,
+    ) -> io::Result<PlainAddresses> {
+        let OpenPlain {
+            id,
+            owner,
+            ip,
+            ports,
+            with_rtcp_port,
+            learns,
+            silence_limit,
+            sender,
+            ssrc,
+        } = order;
+        let (rtp, rtcp) = open_ports(ports, with_rtcp_port, |port| {
+            open_socket(SocketAddr::new(ip, port))
+        })?;
+        let addresses = PlainAddresses {
+            rtp: rtp.socket.local_addr(),
+            rtcp: rtcp.as_ref().map(|own| own.socket.local_addr()),
+        };
+        for (port, channel) in [(Port::Rtp, Some(&rtp)), (Port::Rtcp, rtcp.as_ref())] {
+            if let Some(channel) = channel {
+                let network = own.clone();
+                channel.socket.set_handler(Receiver { network, id, port });
+            }
+        }
+        let silence = silence_limit.map(|limit| (limit, now));
+        let transport = PlainTransport::new(id, (rtp, rtcp), learns, silence, sender, ssrc);
+        let transport = Transport::new(Kind::Plain(Box::new(transport)), owner);
+        self.transports.insert(id, transport);
+        self.count_objects();
+        self.sweep_later();
+        self.report_later();
+        tracing::debug!(transport = ?id, rtp = %addresses.rtp, "plain transport opened");
+        Ok(addresses)
+    }
+
     /// Reads what has arrived for a plain transport, a bounded amount of it, and forwards it.
     fn receive_plain(&mut self, id: TransportId, port: Port) {
         let mut arrivals = std::mem::take(&mut self.arrivals);
@@ -244,7 +251,7 @@ impl State {
     }
 
     /// Uses a plain transport. False if there is no such transport.
-    fn with_plain(
+    pub(super) fn with_plain(
         &mut self,
         id: TransportId,
         now: Instant,

@@ -120,6 +120,8 @@ pub(super) struct PlainTransport {
     rtcp: Option<Channel>,
     /// Whether the other end is wherever its first packet comes from.
     learns: bool,
+    /// How long the other end may be silent, and since when it is.
+    silence: Option<(Duration, Instant)>,
     protection: Protection,
     /// Who we are in reports about what arrives.
     ssrc: u32,
@@ -157,9 +159,9 @@ struct ArrivingCodec {
 impl PlainTransport {
     pub(super) fn new(
         id: TransportId,
-        rtp: Channel,
-        rtcp: Option<Channel>,
+        (rtp, rtcp): (Channel, Option<Channel>),
         learns: bool,
+        silence: Option<(Duration, Instant)>,
         sender: Option<SrtpSender>,
         ssrc: u32,
     ) -> Self {
@@ -168,6 +170,7 @@ impl PlainTransport {
             rtp,
             rtcp,
             learns,
+            silence,
             protection: sender.map_or(Protection::None, |sender| Protection::Srtp {
                 sender: Box::new(sender),
                 receiver: None,
@@ -202,6 +205,12 @@ impl PlainTransport {
         if !was_connected && self.is_connected() {
             outbox.connected.push(self.id);
         }
+    }
+
+    /// Whether the other end has been silent for too long.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        let too_long = |(limit, since)| now.saturating_duration_since(since) >= limit;
+        self.silence.is_some_and(too_long)
     }
 
     /// Whether media can go out.
@@ -279,6 +288,9 @@ impl PlainTransport {
         };
         self.decrypted = decrypted;
         taken?;
+        if let Some((_, since)) = &mut self.silence {
+            *since = now;
+        }
         self.note_path(port, source, local_ip, outbox);
         Ok(self.after(now, outbox))
     }

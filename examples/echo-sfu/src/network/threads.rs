@@ -216,6 +216,19 @@ pub(crate) struct Place {
     threads: NetworkThreads,
 }
 
+impl Place {
+    /// Another place on the same thread.
+    pub(crate) fn beside(&self) -> Self {
+        let load = &self.threads.0[self.index.0].load;
+        load.fetch_add(1, Ordering::Relaxed);
+        Self {
+            index: self.index,
+            network: self.network.clone(),
+            threads: self.threads.clone(),
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.threads.0[self.index.0]

@@ -219,8 +219,7 @@ impl Transport {
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_silent(now),
-            // Nobody has promised to send; it is closed when the application says so.
-            Kind::Plain(_) => false,
+            Kind::Plain(transport) => transport.is_silent(now),
         }
     }
 }

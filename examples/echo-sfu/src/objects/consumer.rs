@@ -214,6 +214,11 @@ impl ConsumerState {
         }
     }
 
+    /// By which name the producer that it feeds is known on a link to another process.
+    pub(super) fn name_on(&self, link: TransportId) -> Option<u64> {
+        self.piped_to.as_ref()?.name_on(link)
+    }
+
     /// Whether media goes out.
     pub(super) const fn is_active(&self) -> bool {
         !self.own_paused && !self.producer_paused.state()

@@ -1,6 +1,6 @@
 //! Why an operation on an object is refused.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use rtc_thread::CallError;
 use thiserror::Error;
@@ -51,6 +51,14 @@ pub enum ObjectError {
         /// The address that it was to be on.
         ip: IpAddr,
         /// What the system said.
+        reason: String,
+    },
+    /// Another process does not take part in a pipe: nobody listens there, or with another secret.
+    #[error("no pipe to {remote}: {reason}")]
+    NotLinked {
+        /// Where it was to be.
+        remote: SocketAddr,
+        /// Why there is none.
         reason: String,
     },
     /// The transport is not connected like that.

@@ -50,3 +50,10 @@ impl TransportId {
         self.0
     }
 }
+
+impl ConsumerId {
+    /// They are given out one by one.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+}

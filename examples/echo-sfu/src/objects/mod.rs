@@ -35,6 +35,7 @@ mod on_network;
 mod pipe;
 mod plain_transport;
 mod producer;
+mod remote_pipe;
 mod replica;
 mod router;
 mod rtp_parameters;
@@ -54,6 +55,7 @@ pub use plain_transport::{
     PlainTransportOptions,
 };
 pub use producer::{Producer, ProducerEvent, ProducerOptions, ProducerStatus};
+pub use remote_pipe::{PipeListener, PipeListenerEvent, RemotePipe, RemotePipeEvent};
 pub use router::{Router, RouterEvent};
 pub use rtp_parameters::{
     MediaKind, RtpCapabilities, RtpCodec, RtpExtension, RtpParameters, RtpParametersError,

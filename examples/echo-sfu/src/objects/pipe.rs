@@ -8,8 +8,9 @@ use super::address::RouterAddress;
 use super::consumer::{Consumer, ConsumerEvent};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ConsumerId, ProducerId, RouterId};
+use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
 use super::producer::{Producer, ProducerMedia, ProducerOptions, ProducerSource};
+use super::remote_pipe::OnLink;
 use super::replica::{Replica, Versioned};
 use super::router::Router;
 use super::worker::{WorkerState, enqueue};
@@ -28,9 +29,12 @@ pub struct Piped {
 
 /// The far end of a pipe, as the consumer knows it that feeds it.
 #[derive(Debug)]
-pub(super) struct PipedTo {
-    router: RouterAddress,
-    producer: ProducerId,
+pub(super) enum PipedTo {
+    Router {
+        router: RouterAddress,
+        producer: ProducerId,
+    },
+    Process(OnLink),
 }
 
 /// The near end of a pipe, as the producer knows it that is fed.
@@ -43,32 +47,49 @@ pub(super) struct PipedFrom {
 
 impl PipedTo {
     pub(super) fn new(router: RouterAddress, producer: ProducerId) -> Self {
-        Self { router, producer }
+        Self::Router { router, producer }
     }
 
-    pub(super) fn producer(&self) -> ProducerId {
-        self.producer
+    /// What it feeds, if that is in such a router of this process.
+    pub(super) fn producer_in(&self, id: RouterId) -> Option<ProducerId> {
+        match self {
+            Self::Router { router, producer } => (router.id == id).then_some(*producer),
+            Self::Process(_) => None,
+        }
     }
 
-    pub(super) fn leads_to(&self, router: RouterId) -> bool {
-        self.router.id == router
+    /// By which name it is known at the other end of such a link.
+    pub(super) fn name_on(&self, link: TransportId) -> Option<u64> {
+        match self {
+            Self::Router { .. } => None,
+            Self::Process(far_end) => far_end.leads_to(link).then_some(far_end.name),
+        }
     }
 
     pub(super) fn source_changed(&self, paused: Versioned<bool>) {
-        let producer = self.producer;
-        self.router
-            .post(move |router| router.piped_source_changed(producer, paused));
+        match self {
+            Self::Router { router, producer } => {
+                let producer = *producer;
+                router.post(move |router| router.piped_source_changed(producer, paused));
+            }
+            Self::Process(far_end) => far_end.source_changed(paused),
+        }
     }
 }
 
 impl Drop for PipedTo {
     /// However the consumer ends, a panic of its thread included, the producer that it feeds does.
     fn drop(&mut self) {
-        let producer = self.producer;
-        self.router.post(move |router| {
-            // It may be closed already, for a reason of its own.
-            let _ = router.close_producer(producer, CloseReason::ProducerClosed);
-        });
+        match self {
+            Self::Router { router, producer } => {
+                let producer = *producer;
+                router.post(move |router| {
+                    // It may be closed already, for a reason of its own.
+                    let _ = router.close_producer(producer, CloseReason::ProducerClosed);
+                });
+            }
+            Self::Process(far_end) => far_end.source_closed(),
+        }
     }
 }
 

@@ -4,20 +4,26 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::address::RouterAddress;
-use super::consumer::{Consumer, ConsumerOptions};
+use super::consumer::{Consumer, ConsumerEvent, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, TransportId};
 use super::on_network::{ProducerOnNetwork, TransportOnNetwork};
+use super::pipe::PipedTo;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
+use super::replica::Versioned;
 use super::router::{Router, RouterState};
-use super::rtp_parameters::{CheckedStream, RtpCapabilities, RtpParameters, RtpParametersError};
+use super::rtp_parameters::{
+    CheckedCapabilities, CheckedStream, RtpCapabilities, RtpParameters, RtpParametersError,
+};
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
 use crate::Operation;
+use crate::media::Media;
 use crate::network::{
     OpenPlain, Origin, PlainAddresses, PlainLine, PlainProduced, PlainRemote, PortRange, Wanted,
 };
@@ -50,6 +56,7 @@ pub struct PlainTransportOptions {
     rtcp_mux: bool,
     comedia: bool,
     srtp: Option<SrtpProfile>,
+    silence_limit: Option<Duration>,
 }
 
 impl Default for PlainTransportOptions {
@@ -69,6 +76,7 @@ impl PlainTransportOptions {
             rtcp_mux: true,
             comedia: false,
             srtp: None,
+            silence_limit: None,
         }
     }
 
@@ -94,6 +102,13 @@ impl PlainTransportOptions {
     /// Whether everything is encrypted, and how.
     pub const fn srtp(mut self, profile: Option<SrtpProfile>) -> Self {
         self.srtp = profile;
+        self
+    }
+
+    /// Closes it, as [`CloseReason::Disconnected`], when nothing has come from the other end for so
+    /// long. Otherwise it stays until it is closed.
+    pub const fn silence_limit(mut self, limit: Option<Duration>) -> Self {
+        self.silence_limit = limit;
         self
     }
 
@@ -309,6 +324,8 @@ pub(super) struct PlainState {
     is_connected: bool,
     /// The SSRCs of what arrives, by producer.
     arriving: Vec<(ProducerId, u32)>,
+    /// What the other process calls them, on a pipe to one.
+    names: Vec<(ProducerId, u64)>,
     consumers: Vec<ConsumerId>,
     /// Counted up from anywhere: with SRTP, no two streams of a key may have the same.
     next_ssrc: u32,
@@ -324,12 +341,30 @@ impl PlainState {
             has_rtcp_port: !options.rtcp_mux,
             is_connected: false,
             arriving: Vec::new(),
+            names: Vec::new(),
             consumers: Vec::new(),
             next_ssrc: random_u32(),
         }
     }
 
+    /// What carries the media of a pipe to another process: it is connected by its link.
+    pub(super) fn of_pipe(on_network: TransportOnNetwork) -> Self {
+        let mut plain = Self::new(on_network, &PlainTransportOptions::default());
+        plain.is_connected = true;
+        plain
+    }
+
+    pub(super) fn name_producer(&mut self, name: u64, id: ProducerId) {
+        self.names.push((id, name));
+    }
+
+    pub(super) fn producer_named(&self, name: u64) -> Option<ProducerId> {
+        let found = self.names.iter().find(|(_, own)| *own == name);
+        found.map(|(id, _)| *id)
+    }
+
     pub(super) fn forget_producer(&mut self, id: ProducerId) {
+        self.names.retain(|(producer, _)| *producer != id);
         self.arriving.retain(|(producer, _)| *producer != id);
     }
 
@@ -472,23 +507,22 @@ impl RouterState {
             ports: options.ports(),
             with_rtcp_port: !options.rtcp_mux,
             learns: options.comedia,
+            silence_limit: options.silence_limit,
             sender,
             ssrc,
-            // If this is dropped, so is the reply, which settles.
-            opened: Box::new(move |outcome| {
-                let _ = owner
-                    .worker
-                    .clone()
-                    .post(move |state| match state.router(owner.id) {
-                        Ok(router) => router.plain_opened(id, opening, outcome),
-                        Err(error) => opening.reply.send(Err(error)),
-                    });
-            }),
         };
-        if network
-            .post(move |network| network.open_plain(order))
-            .is_err()
-        {
+        let posted = network.post(move |network| {
+            let outcome = network.open_plain(order);
+            // If this is dropped, so is the reply, which settles.
+            let _ = owner
+                .worker
+                .clone()
+                .post(move |state| match state.router(owner.id) {
+                    Ok(router) => router.plain_opened(id, opening, outcome),
+                    Err(error) => opening.reply.send(Err(error)),
+                });
+        });
+        if posted.is_err() {
             let _ = self.close_transport(id, CloseReason::Refused);
         }
     }
@@ -546,14 +580,27 @@ impl RouterState {
         options: ProducerOptions,
         address: RouterAddress,
     ) -> Result<Producer, ObjectError> {
-        let stream = parameters.check()?;
         let id = ProducerId::next();
+        let (on_network, media) = self.add_arriving(id, transport, parameters.check()?)?;
+        let source = ProducerSource::Network(on_network, media);
+        let (sink, events) = EventSink::new();
+        let produced = self.produce(id, transport, options, source, sink);
+        if let (Err(_), Ok(plain)) = (&produced, self.plain(transport)) {
+            plain.forget_producer(id);
+        }
+        produced?;
+        Ok(Producer::new(id, address, events))
+    }
+
+    /// Has a stream taken in that is to be a producer's.
+    pub(super) fn add_arriving(
+        &mut self,
+        id: ProducerId,
+        transport: TransportId,
+        stream: CheckedStream,
+    ) -> Result<(ProducerOnNetwork, Media), ObjectError> {
         let plain = self.plain(transport)?;
         plain.add_producer(id, &stream)?;
-        let (network, index) = (
-            plain.on_network.place.network.clone(),
-            plain.on_network.place.index,
-        );
         let CheckedStream {
             media,
             ssrc,
@@ -567,22 +614,15 @@ impl RouterState {
             rtx_ssrc,
             extensions,
         };
-        plain
-            .on_network
-            .post(move |network| network.add_plain_producer(transport, produced));
+        let on_network = &plain.on_network;
+        on_network.post(move |network| network.add_plain_producer(transport, produced));
         // Only now: from here on it is told there whether it is paused, and that it is gone.
+        let place = &on_network.place;
         let origin = Origin {
-            network: index,
+            network: place.index,
             producer: id,
         };
-        let source = ProducerSource::Network(ProducerOnNetwork::new(network, origin), media);
-        let (sink, events) = EventSink::new();
-        let produced = self.produce(id, transport, options, source, sink);
-        if let (Err(_), Ok(plain)) = (&produced, self.plain(transport)) {
-            plain.forget_producer(id);
-        }
-        produced?;
-        Ok(Producer::new(id, address, events))
+        Ok((ProducerOnNetwork::new(place.network.clone(), origin), media))
     }
 
     fn consume_plain(
@@ -594,6 +634,24 @@ impl RouterState {
         address: RouterAddress,
     ) -> Result<PlainConsumer, ObjectError> {
         let accepted = capabilities.check()?;
+        let id = ConsumerId::next();
+        let ordered = self.consume_plain_as(id, transport, producer, &accepted, options, None)?;
+        let (began_with, events) = (ordered.paused.state, ordered.events);
+        Ok(PlainConsumer {
+            consumer: Consumer::new(id, producer, address, began_with, events),
+            parameters: ordered.parameters,
+        })
+    }
+
+    pub(super) fn consume_plain_as(
+        &mut self,
+        id: ConsumerId,
+        transport: TransportId,
+        producer: ProducerId,
+        accepted: &CheckedCapabilities,
+        options: ConsumerOptions,
+        piped_to: Option<PipedTo>,
+    ) -> Result<OrderedConsumer, ObjectError> {
         let source = self.producer(producer)?.media();
         let source = source.ok_or(ObjectError::NoMedia(producer))?;
         let plain = self.plain(transport)?;
@@ -606,7 +664,7 @@ impl RouterState {
             return Err(ObjectError::NoCommonCodec(producer));
         }
         let (sink, events) = EventSink::new();
-        let (id, paused) = self.consume(transport, producer, options, sink)?;
+        let paused = self.add_consumer(id, transport, producer, options, piped_to, sink)?;
         let active = self.consumer(id)?.is_active();
         self.put_on_network(transport, id, active);
         self.note_accepted(id, accepted.codecs.as_slice().into());
@@ -619,7 +677,7 @@ impl RouterState {
         let line = PlainLine {
             ssrc,
             rtx: parameters.rtx_ssrc,
-            codecs: accepted.codecs,
+            codecs: accepted.codecs.clone(),
             extensions: accepted.extensions,
         };
         let plain = self.plain(transport)?;
@@ -627,11 +685,19 @@ impl RouterState {
         plain
             .on_network
             .post(move |network| network.add_plain_consumer(transport, wanted, line));
-        Ok(PlainConsumer {
-            consumer: Consumer::new(id, producer, address, paused.state, events),
+        Ok(OrderedConsumer {
             parameters,
+            paused,
+            events,
         })
     }
+}
+
+/// A consumer that has been ordered, and what is to be known of it.
+pub(super) struct OrderedConsumer {
+    pub(super) parameters: RtpParameters,
+    pub(super) paused: Versioned<bool>,
+    pub(super) events: Events<ConsumerEvent>,
 }
 
 fn random_u32() -> u32 {

@@ -8,6 +8,7 @@ use super::events::{CloseReason, EventSink, Events};
 use super::id::{ProducerId, TransportId};
 use super::on_network::ProducerOnNetwork;
 use super::pipe::PipedFrom;
+use super::remote_pipe::FromLink;
 use super::replica::{Replica, Source, Versioned};
 use crate::Operation;
 use crate::media::{Media, TrackInfo};
@@ -137,6 +138,14 @@ pub(super) enum ProducerSource {
     Application,
     /// Its media arrives on a network thread.
     Network(ProducerOnNetwork, Media),
+    /// It is a producer of another process.
+    Process {
+        #[expect(dead_code, reason = "it tells the other end when it is dropped")]
+        near: FromLink,
+        paused: Replica<bool>,
+        on_network: ProducerOnNetwork,
+        media: Media,
+    },
     /// It is a producer of another router.
     Router {
         /// Ends the near end when the producer is gone.
@@ -180,7 +189,9 @@ impl ProducerState {
     /// Whether it is paused follows from what is known here and of where it comes from.
     fn is_paused(&self) -> bool {
         let is_paused_there = match &self.source {
-            ProducerSource::Router { paused, .. } => paused.state(),
+            ProducerSource::Router { paused, .. } | ProducerSource::Process { paused, .. } => {
+                paused.state()
+            }
             ProducerSource::Application | ProducerSource::Network(..) => false,
         };
         self.own_paused || is_paused_there
@@ -198,7 +209,7 @@ impl ProducerState {
         changed: Versioned<bool>,
     ) -> Option<Versioned<bool>> {
         match &mut self.source {
-            ProducerSource::Router { paused, .. } => {
+            ProducerSource::Router { paused, .. } | ProducerSource::Process { paused, .. } => {
                 let is_news = paused.apply(changed);
                 is_news.then(|| self.settle()).flatten()
             }
@@ -218,7 +229,9 @@ impl ProducerState {
 
     fn tell_network(&mut self) {
         let paused = self.paused.current().state;
-        if let ProducerSource::Network(on_network, _) = &mut self.source {
+        if let ProducerSource::Network(on_network, _) | ProducerSource::Process { on_network, .. } =
+            &mut self.source
+        {
             on_network.set_paused(paused);
         }
     }
@@ -227,7 +240,10 @@ impl ProducerState {
     pub(super) fn media(&self) -> Option<ProducerMedia> {
         match &self.source {
             ProducerSource::Application => None,
-            ProducerSource::Network(on_network, media) => Some(ProducerMedia {
+            ProducerSource::Network(on_network, media)
+            | ProducerSource::Process {
+                on_network, media, ..
+            } => Some(ProducerMedia {
                 media: media.clone(),
                 origin: on_network.origin(),
             }),
@@ -239,7 +255,9 @@ impl ProducerState {
     pub(super) fn has_layers(&self) -> bool {
         match &self.source {
             ProducerSource::Network(_, media) => media.layers > 1,
-            ProducerSource::Application | ProducerSource::Router { .. } => false,
+            ProducerSource::Application
+            | ProducerSource::Process { .. }
+            | ProducerSource::Router { .. } => false,
         }
     }
 

@@ -171,10 +171,27 @@ impl RouterState {
         self.transports.get(&id)?.on_network()
     }
 
-    /// A transport of plain RTP, if it is one.
+    pub(super) fn transport_kind(&mut self, id: TransportId) -> Option<&mut TransportKind> {
+        Some(&mut self.transports.get_mut(&id)?.kind)
+    }
+
+    pub(super) fn consumers_on(&self, transport: TransportId) -> Vec<ConsumerId> {
+        let consumers = self.consumers.iter();
+        let consumers = consumers.filter(|(_, consumer)| consumer.transport == transport);
+        consumers.map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn producers_on(&self, transport: TransportId) -> Vec<ProducerId> {
+        let producers = self.producers.iter();
+        let producers = producers.filter(|(_, producer)| producer.transport == transport);
+        producers.map(|(id, _)| *id).collect()
+    }
+
+    /// A transport of plain RTP, if it is one, or has one.
     pub(super) fn plain(&mut self, id: TransportId) -> Result<&mut PlainState, ObjectError> {
-        match self.transports.get_mut(&id).map(|own| &mut own.kind) {
+        match self.transport_kind(id) {
             Some(TransportKind::Plain(plain)) => Ok(plain),
+            Some(TransportKind::RemotePipe(pipe)) => Ok(&mut pipe.plain),
             _ => Err(ObjectError::TransportClosed(id)),
         }
     }
@@ -190,7 +207,7 @@ impl RouterState {
     pub(super) fn take_opening(&mut self, id: TransportId) -> Option<Opening> {
         match &mut self.transports.get_mut(&id)?.kind {
             TransportKind::WebRtc { opening, .. } => opening.take(),
-            TransportKind::Direct | TransportKind::Pipe(_) | TransportKind::Plain(_) => None,
+            _ => None,
         }
     }
 
@@ -255,14 +272,10 @@ impl RouterState {
         reason: CloseReason,
     ) -> Result<(), ObjectError> {
         self.check_transport(id)?;
-        let consumers = self.consumers.iter();
-        let consumers = consumers.filter(|(_, consumer)| consumer.transport == id);
-        for consumer in consumers.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for consumer in self.consumers_on(id) {
             self.close_consumer(consumer, CloseReason::TransportClosed)?;
         }
-        let producers = self.producers.iter();
-        let producers = producers.filter(|(_, producer)| producer.transport == id);
-        for producer in producers.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for producer in self.producers_on(id) {
             self.close_producer(producer, CloseReason::TransportClosed)?;
         }
         if let Some(transport) = self.transports.remove(&id) {
@@ -416,7 +429,7 @@ impl RouterState {
         self.add_consumer(id, transport, producer, options, None, events)
     }
 
-    fn add_consumer(
+    pub(super) fn add_consumer(
         &mut self,
         id: ConsumerId,
         transport: TransportId,
@@ -445,11 +458,11 @@ impl RouterState {
         for (id, consumer) in &mut self.consumers {
             if consumer.producer == producer
                 && let Some(piped_to) = &consumer.piped_to
-                && piped_to.leads_to(to.id)
+                && let Some(feeds) = piped_to.producer_in(to.id)
             {
                 return Ok(NearEnd {
                     consumer: *id,
-                    feeds: piped_to.producer(),
+                    feeds,
                     is_new: false,
                     paused,
                     media,
@@ -472,6 +485,27 @@ impl RouterState {
             media,
             events,
         })
+    }
+
+    /// The consumer that feeds a producer of another process, if there is one: whether its source was
+    /// paused, and its events from here on.
+    pub(super) fn find_pipe_consumer(
+        &mut self,
+        link: TransportId,
+        producer: ProducerId,
+    ) -> Option<(ConsumerId, bool, Events<ConsumerEvent>)> {
+        let paused = self.producer(producer).ok()?.paused.current().state;
+        let mut consumers = self.consumers.iter_mut();
+        let (id, found) =
+            consumers.find(|(_, own)| own.producer == producer && own.name_on(link).is_some())?;
+        Some((*id, paused, found.events.subscribe()))
+    }
+
+    /// The consumer that has such a name on a link to another process.
+    pub(super) fn piping_consumer(&self, link: TransportId, name: u64) -> Option<ConsumerId> {
+        let mut consumers = self.consumers.iter();
+        let found = consumers.find(|(_, own)| own.name_on(link) == Some(name));
+        found.map(|(id, _)| *id)
     }
 
     pub(super) fn consumer(&mut self, id: ConsumerId) -> Result<&mut ConsumerState, ObjectError> {
@@ -560,6 +594,11 @@ fn end_transport(id: TransportId, mut transport: TransportState, reason: CloseRe
         && let Some(opening) = opening.take()
     {
         opening.abandon(id, reason);
+    }
+    match &mut transport.kind {
+        TransportKind::RemotePipe(pipe) => pipe.events.close(reason),
+        TransportKind::PipeListener(listener) => listener.events.close(reason),
+        _ => {}
     }
     transport.events.close(reason);
 }

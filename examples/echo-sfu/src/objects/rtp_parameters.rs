@@ -7,7 +7,7 @@ use str0m::format::{Codec, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::Frequency;
 use thiserror::Error;
 
-use crate::media::Media;
+use crate::media::{Media, TrackInfo};
 use crate::rtp::wire::ExtensionIds;
 
 /// Codecs in one list. No sender has so many.
@@ -295,6 +295,11 @@ pub(super) struct CheckedStream {
 }
 
 impl RtpParameters {
+    /// What a room's list shows of it.
+    pub(crate) fn track(&self) -> Result<TrackInfo, RtpParametersError> {
+        Ok(self.check()?.media.info())
+    }
+
     /// Checks what a producer is to be.
     pub(super) fn check(&self) -> Result<CheckedStream, RtpParametersError> {
         let codecs = check_codecs(&self.codecs)?;
@@ -331,7 +336,39 @@ pub(super) struct CheckedCapabilities {
     named: Vec<RtpExtension>,
 }
 
+/// Payload types for RTX, where a producer has none.
+const FREE_FOR_RTX: std::ops::RangeInclusive<u8> = 100..=MAX_PAYLOAD_TYPE;
+
 impl RtpCapabilities {
+    /// What another process takes of a producer here: whatever it sends, as it sends it, and lost
+    /// packets of video again.
+    pub(super) fn of_pipe(media: &Media) -> Self {
+        let mut codecs: Vec<_> = media.codecs.iter().map(RtpCodec::of_params).collect();
+        codecs.truncate(MAX_CODECS);
+        let numbers = |own: &RtpCodec| [Some(own.payload_type), own.rtx_payload_type];
+        let taken: BTreeSet<_> = codecs.iter().flat_map(numbers).flatten().collect();
+        let mut free = FREE_FOR_RTX.filter(|number| !taken.contains(number));
+        if media.kind.is_video() {
+            for codec in &mut codecs {
+                codec.rtx_payload_type = codec.rtx_payload_type.or_else(|| free.next());
+            }
+        }
+        let uris = [
+            AUDIO_LEVEL,
+            VIDEO_ORIENTATION,
+            ABSOLUTE_SEND_TIME,
+            ABSOLUTE_CAPTURE_TIME,
+        ];
+        let extensions = uris.into_iter().zip(1..).map(|(uri, id)| RtpExtension {
+            uri: uri.to_owned(),
+            id,
+        });
+        Self {
+            codecs,
+            extensions: extensions.collect(),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<CheckedCapabilities, RtpParametersError> {
         let extensions = check_extensions(&self.extensions)?;
         let is_known = |own: &&RtpExtension| known(&own.uri).is_some();

@@ -8,6 +8,7 @@ use super::id::{ProducerId, RouterId, TransportId};
 use super::on_network::TransportOnNetwork;
 use super::plain_transport::PlainState;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
+use super::remote_pipe::{PipeListenerState, RemotePipeState};
 use super::webrtc_transport::Opening;
 use crate::Operation;
 use crate::rtp::rate::BitRate;
@@ -106,6 +107,10 @@ pub(super) enum TransportKind {
     /// One end of the pipe to another router.
     Pipe(RouterId),
     Plain(Box<PlainState>),
+    /// One end of the pipe to another process.
+    RemotePipe(Box<RemotePipeState>),
+    /// Where other processes may connect.
+    PipeListener(Box<PipeListenerState>),
     WebRtc {
         on_network: TransportOnNetwork,
         /// Until its network thread has answered the offer.
@@ -121,6 +126,8 @@ impl TransportKind {
             Self::Direct => "direct",
             Self::Pipe(_) => "pipe",
             Self::Plain(_) => "plain",
+            Self::RemotePipe(_) => "remote-pipe",
+            Self::PipeListener(_) => "pipe-listener",
             Self::WebRtc { .. } => "webrtc",
         }
     }
@@ -139,6 +146,8 @@ impl TransportState {
         match &self.kind {
             TransportKind::WebRtc { on_network, .. } => Some(on_network),
             TransportKind::Plain(plain) => Some(&plain.on_network),
+            TransportKind::RemotePipe(pipe) => Some(&pipe.plain.on_network),
+            TransportKind::PipeListener(listener) => Some(&listener.on_network),
             TransportKind::Direct | TransportKind::Pipe(_) => None,
         }
     }
@@ -146,7 +155,7 @@ impl TransportState {
     pub(super) fn downlink(&self) -> Option<BitRate> {
         match &self.kind {
             TransportKind::WebRtc { downlink, .. } => *downlink,
-            TransportKind::Direct | TransportKind::Pipe(_) | TransportKind::Plain(_) => None,
+            _ => None,
         }
     }
 }

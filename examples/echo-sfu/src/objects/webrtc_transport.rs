@@ -40,6 +40,8 @@ pub struct WebRtcTransport {
     tracks: Vec<TrackInfo>,
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
+    /// The same by their names, which outlast the handles.
+    media: (Vec<ProducerId>, Vec<ConsumerId>),
     events: Events<TransportEvent>,
 }
 
@@ -90,8 +92,7 @@ impl WebRtcTransport {
 
     /// Pauses what its client sends and is sent, or lets it go on.
     pub(crate) fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
-        let producers: Vec<_> = self.producers.iter().map(Producer::id).collect();
-        let consumers: Vec<_> = self.consumers.iter().map(Consumer::id).collect();
+        let (producers, consumers) = self.media.clone();
         self.router.enqueue(move |router| {
             // What is closed by now needs it no more.
             for producer in producers {
@@ -301,6 +302,7 @@ impl RouterState {
                 .collect(),
             producers: Vec::new(),
             consumers: Vec::new(),
+            media: (Vec::new(), Vec::new()),
             events: opening.events,
         };
         for (producer, media) in opened.produced {
@@ -340,6 +342,10 @@ impl RouterState {
                 let _ = self.close_consumer(ordered.id, CloseReason::Refused);
             }
         }
+        transport.media = (
+            transport.producers.iter().map(Producer::id).collect(),
+            transport.consumers.iter().map(Consumer::id).collect(),
+        );
         tracing::debug!(transport = ?id, "transport opened");
         opening.reply.send(Ok(transport));
     }
@@ -369,6 +375,7 @@ impl RouterState {
 
     /// A network thread has ended a transport, because its client has gone.
     pub(crate) fn transport_ended(&mut self, id: TransportId) {
+        self.close_broken_pipe(id);
         // It is closed already if that is why it has ended there.
         let _ = self.close_transport(id, CloseReason::Disconnected);
     }

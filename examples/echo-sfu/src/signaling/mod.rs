@@ -5,6 +5,7 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod plain;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +18,8 @@ use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName, SessionToken, random_hex};
 use crate::network::NetworkThreads;
 use crate::objects::{
-    ObjectError, ProducerId, Purpose, Router, TransportEvent, WebRtcTransport, Worker,
+    ObjectError, PlainTransport, ProducerId, Purpose, Router, TransportEvent, WebRtcTransport,
+    Worker,
 };
 use crate::operation::{Operation, ReplyTo};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
@@ -27,6 +29,9 @@ pub(crate) use workers::Workers;
 
 /// How often network threads are asked for a sign of life, while there is anybody to serve.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(crate) use plain::PlainHost;
+pub use plain::{PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish, PlainPublished};
 
 /// What a client gets for its offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,6 +172,8 @@ pub(crate) struct State {
     networks: NetworkThreads,
     is_taking_pulses: bool,
     limits: Limits,
+    /// None, if nobody may use plain RTP.
+    plain: Option<PlainHost>,
     sessions_ever: u64,
     sessions: BTreeMap<SessionKey, Session>,
     tokens: HashMap<SessionToken, SessionKey>,
@@ -182,7 +189,15 @@ struct Session {
     /// Who waits for the answer.
     opening: Option<ReplyTo<Answer>>,
     /// Once it is open.
-    transport: Option<WebRtcTransport>,
+    transport: Option<SessionTransport>,
+}
+
+/// What a session consists of.
+#[derive(Debug)]
+enum SessionTransport {
+    WebRtc(Box<WebRtcTransport>),
+    /// One for each stream; and until all of them are there, what is to become of them.
+    Plain(Vec<PlainTransport>, Option<plain::PlainOpening>),
 }
 
 /// Where a session belongs.
@@ -222,13 +237,19 @@ struct Open {
 }
 
 impl State {
-    pub(crate) fn new(workers: Workers, networks: NetworkThreads, limits: Limits) -> Self {
+    pub(crate) fn new(
+        workers: Workers,
+        networks: NetworkThreads,
+        limits: Limits,
+        plain: Option<PlainHost>,
+    ) -> Self {
         Self {
             own: None,
             workers,
             networks,
             is_taking_pulses: false,
             limits,
+            plain,
             sessions_ever: 0,
             sessions: BTreeMap::new(),
             tokens: HashMap::new(),
@@ -259,8 +280,8 @@ impl State {
         offer: String,
         reply: ReplyTo<Answer>,
     ) {
-        if !self.rooms.contains_key(&room) && self.rooms.len() >= self.limits.rooms {
-            return reply.send(Err(ApiError::TooManyRooms(self.limits.rooms)));
+        if let Err(error) = self.check_room(&room) {
+            return reply.send(Err(error));
         }
         self.open(Open {
             flow: OfferedFlow::ToUs,
@@ -292,6 +313,22 @@ impl State {
         }
     }
 
+    /// Whether there may be such a room.
+    fn check_room(&self, room: &RoomName) -> Result<(), ApiError> {
+        if !self.rooms.contains_key(room) && self.rooms.len() >= self.limits.rooms {
+            return Err(ApiError::TooManyRooms(self.limits.rooms));
+        }
+        Ok(())
+    }
+
+    /// Whether there may be another session.
+    fn check_sessions(&self) -> Result<(), ApiError> {
+        if self.sessions.len() >= self.limits.sessions {
+            return Err(ApiError::TooManySessions(self.limits.sessions));
+        }
+        Ok(())
+    }
+
     fn find_publisher(
         &self,
         room: &RoomName,
@@ -320,10 +357,8 @@ impl State {
     }
 
     fn open(&mut self, open: Open) {
-        if self.sessions.len() >= self.limits.sessions {
-            return open
-                .reply
-                .send(Err(ApiError::TooManySessions(self.limits.sessions)));
+        if let Err(error) = self.check_sessions() {
+            return open.reply.send(Err(error));
         }
         if self.networks.are_overloaded(rtc_thread::now()) {
             return open.reply.send(Err(ApiError::Overloaded));
@@ -459,7 +494,7 @@ impl State {
                 publisher,
             };
             transport.forget_media();
-            session.transport = Some(transport);
+            session.transport = Some(SessionTransport::WebRtc(Box::new(transport)));
             answer
         });
         if outcome.is_err() {
@@ -494,7 +529,9 @@ impl State {
         if fragment.ufrag.is_some() && fragment.ufrag != session.remote_ufrag {
             return reply.send(Err(ApiError::IceRestartUnsupported));
         }
-        let (Some(transport), Some(own)) = (&session.transport, &self.own) else {
+        let (Some(SessionTransport::WebRtc(transport)), Some(own)) =
+            (&session.transport, &self.own)
+        else {
             return reply.send(Err(ApiError::UnknownSession));
         };
         transport.trickle(fragment).hand_to(own, move |_, outcome| {
@@ -507,7 +544,7 @@ impl State {
         let transport = key
             .and_then(|key| self.sessions.get(key))
             .and_then(|session| session.transport.as_ref());
-        let (Some(transport), Some(own)) = (transport, &self.own) else {
+        let (Some(SessionTransport::WebRtc(transport)), Some(own)) = (transport, &self.own) else {
             return reply.send(Err(ApiError::UnknownSession));
         };
         transport
@@ -531,8 +568,17 @@ impl State {
         };
         tracing::debug!(session = key.0, "session ended");
         self.tokens.remove(&session.token);
-        if let Some(transport) = &session.transport {
-            let _ = transport.close();
+        match session.transport {
+            Some(SessionTransport::WebRtc(transport)) => drop(transport.close()),
+            Some(SessionTransport::Plain(transports, opening)) => {
+                for transport in transports {
+                    drop(transport.close());
+                }
+                if let Some(opening) = opening {
+                    opening.abandon(ApiError::UnknownSession);
+                }
+            }
+            None => {}
         }
         match session.place {
             Place::Echo => {}

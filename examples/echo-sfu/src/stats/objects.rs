@@ -43,7 +43,7 @@ pub struct RouterStats {
 pub struct TransportStats {
     /// Its name.
     pub id: TransportId,
-    /// `webrtc`, `plain`, `direct` or `pipe`.
+    /// `webrtc`, `plain`, `direct`, `pipe`, `remote-pipe` or `pipe-listener`.
     pub kind: &'static str,
     /// What its network thread knows of it, if it is on one and has been opened.
     pub network: Option<TransportTraffic>,

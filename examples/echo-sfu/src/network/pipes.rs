@@ -1,0 +1,437 @@
+//! Links to other processes: a TCP connection for what is said, and a plain transport for media.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use socket_server::{
+    KeepAlive, ListenHandler, ListenOptions, TcpHandler, TcpListener, TcpOptions, TcpSocket,
+};
+
+use super::plain::OpenPlain;
+use super::plain_transport::PlainRemote;
+use super::{Network, State};
+use crate::objects::{RouterAddress, TransportId};
+use crate::pipe_link::{Heard, Message, PipeSecret, Protocol, Role};
+use crate::rtp::srtp::{SrtpReceiver, SrtpSender};
+
+/// Who has not shown by then that it has the secret will not.
+const TIME_TO_AGREE: Duration = Duration::from_secs(5);
+/// Links that one listener may have, those being agreed on included.
+const MAX_LINKS: usize = 64;
+/// What may wait to be said. Who does not listen for so long is gone.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+/// Read at a time, and so many times before others have their turn.
+const READ_BYTES: usize = 16 * 1024;
+const READS_PER_TURN: usize = 8;
+
+/// What is told of how a link came about, or did not.
+pub(crate) type LinkOpened = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// A link to be made to another process.
+pub(crate) struct ConnectPipe {
+    pub(crate) id: TransportId,
+    pub(crate) owner: RouterAddress,
+    pub(crate) remote: SocketAddr,
+    pub(crate) secret: PipeSecret,
+    pub(crate) opened: LinkOpened,
+}
+
+/// A place where other processes may connect.
+pub(crate) struct ListenForPipes {
+    pub(crate) id: TransportId,
+    pub(crate) owner: RouterAddress,
+    pub(crate) bind: SocketAddr,
+    pub(crate) secret: PipeSecret,
+}
+
+/// The links of a network thread.
+#[derive(Debug, Default)]
+pub(super) struct Pipes {
+    links: HashMap<TransportId, Link>,
+    listeners: HashMap<TransportId, Listener>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    owner: RouterAddress,
+    secret: PipeSecret,
+    _socket: TcpListener,
+}
+
+/// A link to another process.
+struct Link {
+    socket: TcpSocket,
+    protocol: Protocol,
+    owner: RouterAddress,
+    /// Where it came from, if it was not us who connected.
+    listener: Option<TransportId>,
+    /// Until both ends are known to have the secret: who is waiting for that.
+    opened: Option<LinkOpened>,
+    /// Until then, what the other end's media will be decrypted with.
+    receiver: Option<Box<SrtpReceiver>>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipes {
+    /// Ends what there is of that name. Those whom a listener has accepted stay, unless they are
+    /// still to show that they have the secret.
+    pub(super) fn close(&mut self, id: TransportId) {
+        self.links.remove(&id);
+        if self.listeners.remove(&id).is_some() {
+            self.links
+                .retain(|_, link| link.listener != Some(id) || link.opened.is_none());
+        }
+    }
+}
+
+fn tcp_options() -> TcpOptions {
+    TcpOptions::new()
+        .nodelay(true)
+        // A peer whose machine has vanished says nothing of it.
+        .keep_alive(KeepAlive {
+            idle: Duration::from_secs(5),
+            interval: Duration::from_secs(2),
+            count: 3,
+        })
+        .user_timeout(Duration::from_secs(10))
+}
+
+impl Network {
+    /// Connects to another process.
+    pub(crate) fn connect_pipe(&mut self, order: ConnectPipe) {
+        let ConnectPipe {
+            id,
+            owner,
+            remote,
+            secret,
+            opened,
+        } = order;
+        let own = Rc::downgrade(&self.0);
+        let made = make_socket(remote)
+            .map_err(|error| error.to_string())
+            .and_then(|socket| {
+                let protocol = Protocol::new(Role::Connects, secret);
+                let protocol = protocol.map_err(|error| error.to_string())?;
+                Ok((socket, protocol))
+            });
+        let (socket, protocol) = match made {
+            Ok(made) => made,
+            Err(error) => return opened(Err(error)),
+        };
+        let link = Link {
+            socket,
+            protocol,
+            owner,
+            listener: None,
+            opened: Some(opened),
+            receiver: None,
+        };
+        self.0.borrow_mut().add_link(own, id, link);
+    }
+
+    /// Lets other processes connect. Returns where.
+    pub(crate) fn listen_for_pipes(&mut self, order: ListenForPipes) -> io::Result<SocketAddr> {
+        let server = rtc_thread::socket_server()
+            .ok_or_else(|| io::Error::other("not on a thread with sockets"))?;
+        let options = ListenOptions::new(order.bind).accepted(tcp_options());
+        let socket = server.listen_tcp(&options)?;
+        let local = socket.local_addr();
+        socket.set_handler(Incoming {
+            network: Rc::downgrade(&self.0),
+            id: order.id,
+        });
+        let listener = Listener {
+            owner: order.owner,
+            secret: order.secret,
+            _socket: socket,
+        };
+        let mut state = self.0.borrow_mut();
+        state.pipes.listeners.insert(order.id, listener);
+        Ok(local)
+    }
+
+    /// Says something to another process, after all that was said before.
+    pub(crate) fn say_on_pipe(&mut self, id: TransportId, message: &Message) {
+        self.act(|state, _| state.say_on_pipe(id, message));
+    }
+
+    fn give_up_link(&mut self, id: TransportId) {
+        self.act(|state, _| {
+            let link = state.pipes.links.get(&id);
+            if link.is_some_and(|link| link.opened.is_some()) {
+                state.break_link(id, "the other end does not answer");
+            }
+        });
+    }
+}
+
+fn make_socket(remote: SocketAddr) -> io::Result<TcpSocket> {
+    let server = rtc_thread::socket_server()
+        .ok_or_else(|| io::Error::other("not on a thread with sockets"))?;
+    let socket = server.tcp_socket(&tcp_options())?;
+    socket.connect(remote)?;
+    Ok(socket)
+}
+
+/// The handler of a listener's socket.
+struct Incoming {
+    network: Weak<RefCell<State>>,
+    id: TransportId,
+}
+
+impl ListenHandler for Incoming {
+    fn on_incoming(&mut self, listener: &TcpListener) {
+        let Some(state) = self.network.upgrade() else {
+            return;
+        };
+        match listener.accept() {
+            Ok(socket) => state
+                .borrow_mut()
+                .accept_link(self.network.clone(), self.id, socket),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => tracing::debug!(%error, "accepting failed"),
+        }
+    }
+}
+
+/// The handler of a link's socket.
+struct LinkHandler {
+    network: Weak<RefCell<State>>,
+    id: TransportId,
+}
+
+impl TcpHandler for LinkHandler {
+    fn on_connected(&mut self, _socket: &TcpSocket) {
+        self.act(|state, id, _| state.flush_link(id));
+    }
+
+    fn on_readable(&mut self, socket: &TcpSocket) {
+        let mut buffer = [0; READ_BYTES];
+        for _ in 0..READS_PER_TURN {
+            match socket.recv(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => {
+                    let (own, bytes) = (self.network.clone(), &buffer[..count]);
+                    self.act(|state, id, now| state.link_heard(&own, id, bytes, now));
+                }
+            }
+        }
+    }
+
+    fn on_writable(&mut self, _socket: &TcpSocket) {
+        self.act(|state, id, _| state.flush_link(id));
+    }
+
+    fn on_closed(&mut self, _socket: &TcpSocket, error: Option<io::Error>) {
+        let reason = error.map_or_else(
+            || "the other end has hung up".to_owned(),
+            |error| error.to_string(),
+        );
+        self.act(|state, id, _| state.break_link(id, &reason));
+    }
+}
+
+impl LinkHandler {
+    fn act(&self, act: impl FnOnce(&mut State, TransportId, Instant)) {
+        if let Some(state) = self.network.upgrade() {
+            let now = rtc_thread::now();
+            let mut state = state.borrow_mut();
+            act(&mut state, self.id, now);
+            state.settle(now);
+        }
+    }
+}
+
+impl State {
+    fn add_link(&mut self, network: Weak<RefCell<Self>>, id: TransportId, link: Link) {
+        link.socket.set_handler(LinkHandler { network, id });
+        self.pipes.links.insert(id, link);
+        if let Some(own) = self.peers.get(self.index.0) {
+            // Refused only when the thread is quitting, and with it all its links.
+            let _ = own.post_delayed(TIME_TO_AGREE, move |network| network.give_up_link(id));
+        }
+    }
+
+    fn accept_link(&mut self, own: Weak<RefCell<Self>>, listener: TransportId, socket: TcpSocket) {
+        let links = self.pipes.links.values();
+        let count = links.filter(|link| link.listener == Some(listener)).count();
+        let Some(known) = self.pipes.listeners.get(&listener) else {
+            return;
+        };
+        if count >= MAX_LINKS {
+            tracing::warn!("too many links: one more was refused");
+            return;
+        }
+        let Ok(protocol) = Protocol::new(Role::Listens, known.secret.clone()) else {
+            return;
+        };
+        let id = TransportId::next();
+        let (owner, network) = (known.owner.clone(), self.peers.get(self.index.0).cloned());
+        let opened: LinkOpened = Box::new(move |outcome| match (outcome, network) {
+            (Ok(()), Some(network)) => owner.accept_pipe(listener, id, network),
+            (outcome, _) => tracing::info!(?outcome, "a link was not agreed on"),
+        });
+        let link = Link {
+            socket,
+            protocol,
+            owner: known.owner.clone(),
+            listener: Some(listener),
+            opened: Some(opened),
+            receiver: None,
+        };
+        self.add_link(own, id, link);
+        self.flush_link(id);
+    }
+
+    fn link_heard(
+        &mut self,
+        own: &Weak<RefCell<Self>>,
+        id: TransportId,
+        bytes: &[u8],
+        now: Instant,
+    ) {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return;
+        };
+        let mut heard = Vec::new();
+        let outcome = link.protocol.hear(bytes, &mut heard);
+        for heard in heard {
+            let taken = match heard {
+                Heard::Keys { ours, theirs } => {
+                    let keys = (SrtpSender::new(&ours), SrtpReceiver::new(&theirs));
+                    self.open_media(own, id, keys, now)
+                }
+                Heard::Message(message) => self.take_message(id, message, now),
+            };
+            if let Err(reason) = taken {
+                return self.break_link(id, &reason);
+            }
+        }
+        if let Err(error) = outcome {
+            self.break_link(id, &error.to_string());
+        }
+    }
+
+    /// Opens the port for media, and says where it is.
+    fn open_media(
+        &mut self,
+        own: &Weak<RefCell<Self>>,
+        id: TransportId,
+        (sender, receiver): (SrtpSender, SrtpReceiver),
+        now: Instant,
+    ) -> Result<(), String> {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return Ok(());
+        };
+        let local = link.socket.local_addr();
+        let local = local.map_err(|error| error.to_string())?;
+        link.receiver = Some(Box::new(receiver));
+        let order = OpenPlain {
+            id,
+            owner: link.owner.clone(),
+            ip: local.ip(),
+            ports: None,
+            with_rtcp_port: false,
+            learns: false,
+            silence_limit: None,
+            sender: Some(sender),
+            ssrc: id.number() as u32,
+        };
+        let opened = self.open_plain(own, order, now);
+        let opened = opened.map_err(|error| error.to_string())?;
+        let udp_port = opened.rtp.port();
+        self.say_on_pipe(id, &Message::Ready { udp_port });
+        Ok(())
+    }
+
+    fn take_message(
+        &mut self,
+        id: TransportId,
+        message: Message,
+        now: Instant,
+    ) -> Result<(), String> {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return Ok(());
+        };
+        match (link.opened.take(), message) {
+            (Some(opened), Message::Ready { udp_port }) => {
+                let Some(peer) = link.socket.peer_addr() else {
+                    link.opened = Some(opened);
+                    return Err("the other end is nowhere".to_owned());
+                };
+                let remote = PlainRemote {
+                    rtp: Some(SocketAddr::new(peer.ip(), udp_port)),
+                    rtcp: None,
+                    receiver: link.receiver.take(),
+                };
+                self.with_plain(id, now, |plain, outbox| {
+                    plain.connect(remote, outbox);
+                    None
+                });
+                tracing::info!(transport = ?id, %peer, "linked to another process");
+                opened(Ok(()));
+                Ok(())
+            }
+            (None, Message::Ready { .. }) => Err("it is ready twice".to_owned()),
+            (None, message) => {
+                link.owner.post(move |router| router.pipe_says(id, message));
+                Ok(())
+            }
+            (opened, _) => {
+                link.opened = opened;
+                Err("it is not ready".to_owned())
+            }
+        }
+    }
+
+    fn say_on_pipe(&mut self, id: TransportId, message: &Message) {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return;
+        };
+        match link.protocol.say(message) {
+            Ok(()) => self.flush_link(id),
+            Err(error) => self.break_link(id, &error.to_string()),
+        }
+    }
+
+    fn flush_link(&mut self, id: TransportId) {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return;
+        };
+        let waiting = &mut link.protocol.outgoing;
+        let mut sent = 0;
+        // Whatever else may be wrong, the handler hears of.
+        while sent < waiting.len()
+            && let Ok(count) = link.socket.send(&waiting[sent..])
+        {
+            sent += count;
+        }
+        waiting.drain(..sent);
+        if waiting.len() > MAX_WAITING_BYTES {
+            self.break_link(id, "the other end does not listen");
+        }
+    }
+
+    /// Nothing more is to be had of a link, nor of what is on it.
+    fn break_link(&mut self, id: TransportId, reason: &str) {
+        let Some(link) = self.pipes.links.remove(&id) else {
+            return;
+        };
+        tracing::info!(transport = ?id, reason, "a link to another process has ended");
+        if let Some(opened) = link.opened {
+            opened(Err(reason.to_owned()));
+        }
+        self.outbox.ended.push(id);
+    }
+}

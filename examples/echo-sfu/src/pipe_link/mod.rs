@@ -1,0 +1,347 @@
+//! What two processes say to each other about what is piped between them.
+//!
+//! Bytes in, bytes out: no socket and no thread. Both ends have the same secret. Each says hello with
+//! random bytes; from both of these and the secret come keys for one direction and the other, of what
+//! is said here and of the media, so that none of them crosses the wire and none is used twice. What
+//! follows is messages, each with a code that only who has the key can make, and that is another one
+//! for each place in the order.
+//!
+//! ```text
+//! hello:   "echo-sfu pipe 1\n" and 32 random bytes
+//! message: length of the text (32 bits), text (JSON), HMAC-SHA256 of number (64 bits) and text
+//! ```
+
+mod message;
+mod secret;
+
+pub(crate) use message::{Message, PipedState};
+pub use secret::{PipeSecret, PipeSecretTooShort};
+
+use aws_lc_rs::hmac;
+
+use crate::rtp::srtp::SrtpKey;
+use secret::Agreed;
+
+const GREETING: &[u8; 16] = b"echo-sfu pipe 1\n";
+const NONCE: usize = 32;
+const HELLO: usize = GREETING.len() + NONCE;
+const LENGTH: usize = 4;
+const CODE: usize = 32;
+/// The longest is one that creates a producer with many codecs.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// Why nothing more of the other end is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// It speaks something else, or another version of this.
+    #[error("the other end does not speak this protocol")]
+    OtherProtocol,
+    /// It has not the secret, or somebody has changed what it said.
+    #[error("the other end has another secret")]
+    NotAuthentic,
+    /// It is longer than anything there is to say.
+    #[error("a message is too long")]
+    TooLong,
+    /// It has the secret, and talks nonsense.
+    #[error("a message is not understood")]
+    NotUnderstood,
+    /// Our own words come back.
+    #[error("the other end repeats what it hears")]
+    Echo,
+    /// There are no random numbers to begin with.
+    #[error("no random numbers")]
+    NoRandom,
+}
+
+/// Who began. The two ends' keys are not the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Connects,
+    Listens,
+}
+
+/// What has come of what was received.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// What media is encrypted with: ours, and theirs. Whether the other end has the secret is not
+    /// known yet.
+    Keys {
+        ours: SrtpKey,
+        theirs: SrtpKey,
+    },
+    Message(Message),
+}
+
+/// One end of a link.
+#[derive(Debug)]
+pub(crate) struct Protocol {
+    role: Role,
+    nonce: [u8; NONCE],
+    state: State,
+    received: Vec<u8>,
+    /// What is to be sent, in order. To be taken out by whoever sends it.
+    pub(crate) outgoing: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    Hello(PipeSecret),
+    Open(Direction, Direction),
+}
+
+/// One direction of what is said.
+struct Direction {
+    key: hmac::Key,
+    /// The number of the next message.
+    next: u64,
+}
+
+impl std::fmt::Debug for Direction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Direction")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Protocol {
+    /// Says hello.
+    ///
+    /// # Errors
+    ///
+    /// There are no random numbers.
+    pub(crate) fn new(role: Role, secret: PipeSecret) -> Result<Self, LinkError> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|_| LinkError::NoRandom)?;
+        Ok(Self {
+            role,
+            nonce,
+            state: State::Hello(secret),
+            received: Vec::new(),
+            outgoing: [GREETING.as_slice(), &nonce].concat(),
+        })
+    }
+
+    /// Says something. Before the keys are known, nothing can be said.
+    ///
+    /// # Errors
+    ///
+    /// It is longer than what the other end listens to.
+    pub(crate) fn say(&mut self, message: &Message) -> Result<(), LinkError> {
+        let State::Open(ours, _) = &mut self.state else {
+            return Ok(());
+        };
+        let text = serde_json::to_vec(message).map_err(|_| LinkError::NotUnderstood)?;
+        let length = u32::try_from(text.len()).map_err(|_| LinkError::TooLong)?;
+        if text.len() > MAX_TEXT {
+            return Err(LinkError::TooLong);
+        }
+        let code = hmac::sign(&ours.key, &ours.numbered(&text));
+        ours.next += 1;
+        self.outgoing.extend(length.to_be_bytes());
+        self.outgoing.extend(&text);
+        self.outgoing.extend(code.as_ref());
+        Ok(())
+    }
+
+    /// Takes in what was received, and adds what came of it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing more is to be believed.
+    pub(crate) fn hear(&mut self, bytes: &[u8], heard: &mut Vec<Heard>) -> Result<(), LinkError> {
+        self.received.extend_from_slice(bytes);
+        let mut taken = 0;
+        loop {
+            let rest = self.received.get(taken..).unwrap_or_default();
+            let used = match &mut self.state {
+                State::Hello(secret) => {
+                    let Some(nonce) = read_hello(rest)? else {
+                        break;
+                    };
+                    if *nonce == self.nonce {
+                        return Err(LinkError::Echo);
+                    }
+                    let agreed = match self.role {
+                        Role::Connects => Agreed::new(secret, &self.nonce, nonce, true),
+                        Role::Listens => Agreed::new(secret, nonce, &self.nonce, false),
+                    };
+                    let Agreed {
+                        say,
+                        hear,
+                        ours,
+                        theirs,
+                    } = agreed.ok_or(LinkError::NoRandom)?;
+                    self.state = State::Open(Direction::new(say), Direction::new(hear));
+                    heard.push(Heard::Keys { ours, theirs });
+                    HELLO
+                }
+                State::Open(_, theirs) => {
+                    let Some((text, code)) = read_frame(rest)? else {
+                        break;
+                    };
+                    hmac::verify(&theirs.key, &theirs.numbered(text), code)
+                        .map_err(|_| LinkError::NotAuthentic)?;
+                    theirs.next += 1;
+                    let message = serde_json::from_slice(text);
+                    let message = message.map_err(|_| LinkError::NotUnderstood)?;
+                    heard.push(Heard::Message(message));
+                    LENGTH + text.len() + CODE
+                }
+            };
+            taken += used;
+        }
+        self.received.drain(..taken);
+        Ok(())
+    }
+}
+
+impl Direction {
+    const fn new(key: hmac::Key) -> Self {
+        Self { key, next: 0 }
+    }
+
+    /// Said again, or in another order, it is something else.
+    fn numbered(&self, text: &[u8]) -> Vec<u8> {
+        [self.next.to_be_bytes().as_slice(), text].concat()
+    }
+}
+
+/// `None` as long as something is missing.
+fn read_hello(bytes: &[u8]) -> Result<Option<&[u8; NONCE]>, LinkError> {
+    let greeting = bytes.get(..GREETING.len()).unwrap_or(bytes);
+    if !GREETING.starts_with(greeting) {
+        return Err(LinkError::OtherProtocol);
+    }
+    let nonce = bytes.get(GREETING.len()..).unwrap_or_default();
+    Ok(nonce.first_chunk())
+}
+
+/// Text and code; `None` as long as something is missing.
+fn read_frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, LinkError> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(*length) as usize;
+    // Before it has come: who has not the secret must not fill our memory.
+    if length > MAX_TEXT {
+        return Err(LinkError::TooLong);
+    }
+    let Some((text, rest)) = rest.split_at_checked(length) else {
+        return Ok(None);
+    };
+    Ok(rest.get(..CODE).map(|code| (text, code)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> PipeSecret {
+        PipeSecret::new(text.as_bytes()).unwrap()
+    }
+
+    fn pair(one: &str, other: &str) -> (Protocol, Protocol) {
+        let connects = Protocol::new(Role::Connects, secret(one)).unwrap();
+        let listens = Protocol::new(Role::Listens, secret(other)).unwrap();
+        (connects, listens)
+    }
+
+    fn carry(from: &mut Protocol, to: &mut Protocol) -> Result<Vec<Heard>, LinkError> {
+        let bytes = std::mem::take(&mut from.outgoing);
+        let mut heard = Vec::new();
+        // In pieces, as a network may deliver it.
+        for piece in bytes.chunks(7) {
+            to.hear(piece, &mut heard)?;
+        }
+        Ok(heard)
+    }
+
+    fn greet(one: &mut Protocol, other: &mut Protocol) -> [(SrtpKey, SrtpKey); 2] {
+        [carry(one, other), carry(other, one)].map(|heard| match heard.unwrap().pop() {
+            Some(Heard::Keys { ours, theirs }) => (ours, theirs),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    const CLOSED: Message = Message::Closed { name: 7 };
+
+    fn is_closed(heard: &[Heard]) -> bool {
+        matches!(heard, [Heard::Message(Message::Closed { name: 7 })])
+    }
+
+    #[test]
+    fn who_shares_a_secret_understands_each_other() {
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+        let [theirs, ours] = greet(&mut one, &mut other);
+        assert_eq!(ours, (theirs.1.clone(), theirs.0.clone()));
+        assert_ne!(ours.0, ours.1);
+        for _ in 0..3 {
+            one.say(&CLOSED).unwrap();
+            assert!(is_closed(&carry(&mut one, &mut other).unwrap()));
+            other.say(&CLOSED).unwrap();
+            assert!(is_closed(&carry(&mut other, &mut one).unwrap()));
+        }
+    }
+
+    #[test]
+    fn keys_are_other_ones_every_time() {
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+        let first = greet(&mut one, &mut other);
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+        assert_ne!(first[0].0, greet(&mut one, &mut other)[0].0);
+    }
+
+    #[test]
+    fn who_has_another_secret_is_not_believed() {
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdeF");
+        greet(&mut one, &mut other);
+        one.say(&CLOSED).unwrap();
+        let heard = carry(&mut one, &mut other).map(|_| ());
+        assert_eq!(Err(LinkError::NotAuthentic), heard);
+    }
+
+    #[test]
+    fn nothing_is_believed_that_was_changed_repeated_or_sent_back() {
+        let said = || {
+            let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+            greet(&mut one, &mut other);
+            one.say(&CLOSED).unwrap();
+            let bytes = std::mem::take(&mut one.outgoing);
+            (one, other, bytes)
+        };
+        let count = said().2.len();
+        for at in LENGTH..count {
+            let (_, mut other, mut bytes) = said();
+            bytes[at] ^= 1;
+            let heard = other.hear(&bytes, &mut Vec::new());
+            assert_eq!(Err(LinkError::NotAuthentic), heard, "{at}");
+        }
+        let (_, mut other, bytes) = said();
+        other.hear(&bytes, &mut Vec::new()).unwrap();
+        let again = other.hear(&bytes, &mut Vec::new());
+        assert_eq!(Err(LinkError::NotAuthentic), again);
+        let (mut one, _, bytes) = said();
+        let back = one.hear(&bytes, &mut Vec::new());
+        assert_eq!(Err(LinkError::NotAuthentic), back);
+        let (mut one, _) = pair("0123456789abcdef", "0123456789abcdef");
+        let hello = one.outgoing.clone();
+        assert_eq!(Err(LinkError::Echo), one.hear(&hello, &mut Vec::new()));
+    }
+
+    #[test]
+    fn a_stranger_cannot_have_us_remember_much() {
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+        let http = one.hear(b"GET / HTTP/1.1\r\n", &mut Vec::new());
+        assert_eq!(Err(LinkError::OtherProtocol), http);
+        let (mut one, _) = {
+            greet(
+                &mut pair("0123456789abcdef", "0123456789abcdef").0,
+                &mut other,
+            );
+            (other, ())
+        };
+        let long = one.hear(&[0xff; 4], &mut Vec::new());
+        assert_eq!(Err(LinkError::TooLong), long);
+    }
+}
