@@ -188,6 +188,12 @@ pub(crate) fn media_lines(answer: &str) -> Vec<MediaLine<'_>> {
     lines
 }
 
+/// Whether an answer has a line for data channels that is not refused.
+pub(crate) fn has_data_line(answer: &str) -> bool {
+    let mut lines = answer.lines();
+    lines.any(|line| line.starts_with("m=application ") && !line.starts_with("m=application 0 "))
+}
+
 /// Splits a media line after its third field: `m=video 9 UDP/TLS/RTP/SAVPF` and `96 97 98`.
 fn payload_types(line: &str) -> Option<(&str, Vec<&str>)> {
     if !line.starts_with("m=") {

@@ -1,6 +1,7 @@
 //! The SFU in this process, and clients without a browser: what is relayed, what is refused, what
 //! is left behind.
 
+#[allow(dead_code, reason = "each test uses its part of it")]
 mod rtc_client;
 
 use std::net::{Ipv4Addr, UdpSocket};

@@ -5,8 +5,11 @@
 //! another network thread, everything for that thread goes there in one post per turn, payloads
 //! shared.
 
+mod channels;
 mod consumer;
+mod data;
 mod demux;
+mod direct;
 mod downlink;
 mod dtls_keys;
 #[cfg(feature = "openssl")]
@@ -49,10 +52,11 @@ use crate::objects::{ConsumerId, ProducerId, RouterAddress, TransportId};
 use crate::operation::ReplyTo;
 use crate::rtp::outgoing::{CodecMapping, OutgoingOptions, OutgoingStream, RtxOptions};
 use crate::rtp::rate::BitRate;
-use crate::sdp::Offer;
+use crate::sdp::{self, Offer};
 use crate::stats::NetworkCounters;
 
 use self::consumer::Consumer;
+use self::data::Data;
 use self::demux::Demux;
 use self::fan_out::FanOut;
 use self::outbox::Outbox;
@@ -61,6 +65,8 @@ use self::source::Source;
 use self::transport::{Kind, Transport};
 use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
 
+pub(crate) use self::channels::{DataEnd, MAX_CHANNELS, OpenedChannel};
+pub(crate) use self::data::{DataOrigin, DataOut, WantedData};
 pub(crate) use self::demux::Stranger;
 pub(crate) use self::pipes::{ConnectPipe, ListenForPipes};
 pub(crate) use self::plain::{OpenPlain, PlainAddresses, PlainLine};
@@ -120,6 +126,8 @@ pub(crate) struct Opened {
     pub(crate) echoed: Vec<(ConsumerId, ProducerId, Accepted)>,
     /// Those of the wanted for which its offer has a media line.
     pub(crate) consumed: Vec<(ConsumerId, Accepted)>,
+    /// Whether its offer has a line for data channels.
+    pub(crate) has_data: bool,
 }
 
 /// The codecs that a consumer's client takes.
@@ -147,6 +155,7 @@ struct State {
     consumers: HashMap<ConsumerId, Consumer>,
     /// Links to other processes.
     pipes: Pipes,
+    data: Data,
     outbox: Outbox,
     arrivals: RecvBatch,
     /// What the clock of senders' reports counts from.
@@ -189,6 +198,7 @@ impl Network {
             fan_outs: HashMap::new(),
             consumers: HashMap::new(),
             pipes: Pipes::default(),
+            data: Data::default(),
             outbox: Outbox::default(),
             arrivals: RecvBatch::default(),
             started: rtc_thread::now(),
@@ -346,7 +356,9 @@ impl Network {
     fn advance(&mut self, id: TransportId) {
         self.act(|state, now| {
             state.with_transport(id, now, |transport, outbox| {
-                *transport.timer() = None;
+                if let Some(timer) = transport.timer() {
+                    *timer = None;
+                }
                 transport.advance(now, outbox)
             });
         });
@@ -406,7 +418,7 @@ impl State {
             WebRtcTransport::negotiate(id, offer, &self.certificate, &self.announced, now)
         }));
         let Negotiated {
-            transport: rtc,
+            transport: mut rtc,
             answer,
             ufrag,
             produced,
@@ -433,8 +445,12 @@ impl State {
             Flow::Produce => Vec::new(),
             Flow::Consume => wanted,
         };
+        rtc.set_flow(flow);
+        let has_data = sdp::has_data_line(&answer);
         let paired = match flow {
             Flow::Produce => Vec::new(),
+            // Whoever asks for nothing but data is not refused for want of media.
+            Flow::Consume if wanted.is_empty() && has_data => Vec::new(),
             Flow::Echo | Flow::Consume => pair(wanted, receiving)?,
         };
         for (producer, media) in &produced {
@@ -446,6 +462,7 @@ impl State {
             produced,
             echoed: Vec::new(),
             consumed: Vec::new(),
+            has_data,
         };
         let transport = Transport::new(Kind::WebRtc(Box::new(rtc)), owner);
         self.demux.insert(id, ufrag);
@@ -585,10 +602,10 @@ impl State {
     /// finds a later deadline and is set again; so the deadline may move back, as it does with
     /// nearly every packet, at no cost.
     fn arm(&mut self, id: TransportId, now: Instant, deadline: Instant) {
-        let Some(armed) = self.transports.get_mut(&id).map(Transport::timer) else {
+        let Some(armed) = self.transports.get_mut(&id).and_then(Transport::timer) else {
             return;
         };
-        if let Some((due, timer)) = &armed {
+        if let Some((due, timer)) = &*armed {
             if *due <= deadline {
                 return;
             }
@@ -615,15 +632,19 @@ impl State {
             let packets = std::mem::take(&mut self.outbox.packets);
             let reports = std::mem::take(&mut self.outbox.reports);
             let ended = std::mem::take(&mut self.outbox.ended);
-            if packets.is_empty() && reports.is_empty() && ended.is_empty() {
+            let has_data = !self.outbox.data.is_empty();
+            if packets.is_empty() && reports.is_empty() && ended.is_empty() && !has_data {
                 break;
+            }
+            if has_data {
+                self.heed_data(now);
             }
             self.forward(now, packets);
             for (transport, report) in reports {
                 self.heed(now, transport, report);
             }
             for id in ended {
-                self.end(id);
+                self.end(id, now);
             }
         }
         for (id, downlink) in std::mem::take(&mut self.outbox.downlinks) {
@@ -637,11 +658,11 @@ impl State {
     }
 
     /// Forgets a transport, and tells its owner.
-    fn end(&mut self, id: TransportId) {
+    fn end(&mut self, id: TransportId, now: Instant) {
         let Some(mut transport) = self.transports.remove(&id) else {
             return;
         };
-        if let Some((_, timer)) = transport.timer().take() {
+        if let Some((_, timer)) = transport.timer().and_then(Option::take) {
             timer.cancel();
         }
         self.demux.remove(id);
@@ -652,6 +673,7 @@ impl State {
         for consumer in transport.consumers {
             self.remove_consumer(consumer);
         }
+        self.end_data(id, now);
         transport
             .owner
             .post(move |router| router.transport_ended(id));

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use socket_server::SendBatch;
 
+use super::channels::DataOutbox;
 use crate::objects::{ProducerId, TransportId};
 use crate::rtp::packet::MediaPacket;
 use crate::rtp::rate::BitRate;
@@ -22,6 +23,7 @@ pub(super) struct Outbox {
     pub(super) downlinks: Vec<(TransportId, Option<BitRate>)>,
     /// Transports with sockets of their own on which something waits to be sent.
     pub(super) touched: Vec<TransportId>,
+    pub(super) data: DataOutbox,
     /// Addresses that ICE has validated.
     pub(super) validated: Vec<(TransportId, SocketAddr)>,
     /// Transports whose clients can be sent media from now on.

@@ -119,6 +119,11 @@ impl NetworkThreads {
         self.0.iter().map(|own| ThreadReport::of(&own.handle))
     }
 
+    /// One of them.
+    pub(crate) fn at(&self, index: NetworkIndex) -> Option<&ThreadBound<Network>> {
+        self.0.get(index.0).map(|thread| &thread.network)
+    }
+
     pub(crate) fn stats(&self) -> Vec<NetworkStats> {
         let stats = |own: &NetworkThread| own.counters.snapshot(own.handle.name(), own.udp);
         self.0.iter().map(stats).collect()

@@ -36,6 +36,8 @@ pub(super) struct Transport {
 pub(super) enum Kind {
     WebRtc(Box<WebRtcTransport>),
     Plain(Box<PlainTransport>),
+    /// To the application.
+    Direct,
 }
 
 /// How packets go out on a transport.
@@ -99,22 +101,23 @@ impl Transport {
     pub(super) fn webrtc(&mut self) -> Option<&mut WebRtcTransport> {
         match &mut self.kind {
             Kind::WebRtc(transport) => Some(transport),
-            Kind::Plain(_) => None,
+            Kind::Plain(_) | Kind::Direct => None,
         }
     }
 
     pub(super) fn plain(&mut self) -> Option<&mut PlainTransport> {
         match &mut self.kind {
             Kind::Plain(transport) => Some(transport),
-            Kind::WebRtc(_) => None,
+            Kind::WebRtc(_) | Kind::Direct => None,
         }
     }
 
     /// When it is to hear of time again, and what will tell it.
-    pub(super) fn timer(&mut self) -> &mut Option<(Instant, DelayedTask)> {
+    pub(super) fn timer(&mut self) -> Option<&mut Option<(Instant, DelayedTask)>> {
         match &mut self.kind {
-            Kind::WebRtc(transport) => &mut transport.timer,
-            Kind::Plain(transport) => &mut transport.timer,
+            Kind::WebRtc(transport) => Some(&mut transport.timer),
+            Kind::Plain(transport) => Some(&mut transport.timer),
+            Kind::Direct => None,
         }
     }
 
@@ -123,6 +126,7 @@ impl Transport {
         match &mut self.kind {
             Kind::WebRtc(transport) => transport.advance(now, outbox),
             Kind::Plain(transport) => transport.after(now, outbox),
+            Kind::Direct => None,
         }
     }
 
@@ -141,6 +145,7 @@ impl Transport {
                 clock,
             }),
             Kind::Plain(transport) => transport.way(touched, clock),
+            Kind::Direct => None,
         }
     }
 
@@ -152,7 +157,7 @@ impl Transport {
         clock: Duration,
     ) -> Option<Way<'a>> {
         match self.kind {
-            Kind::WebRtc(_) => self.way(datagrams, touched, clock),
+            Kind::WebRtc(_) | Kind::Direct => self.way(datagrams, touched, clock),
             Kind::Plain(ref mut transport) => transport.reporting_way(touched),
         }
     }
@@ -160,7 +165,7 @@ impl Transport {
     /// What there is to report of what arrives, and who does; `None` where that is done elsewhere.
     pub(super) fn reception(&mut self, now: Instant) -> Option<(u32, Vec<ReportBlock>)> {
         match &mut self.kind {
-            Kind::WebRtc(_) => None,
+            Kind::WebRtc(_) | Kind::Direct => None,
             Kind::Plain(transport) => Some(transport.reception(now)),
         }
     }
@@ -170,6 +175,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.remote(),
             Kind::Plain(transport) => transport.remote(),
+            Kind::Direct => None,
         }
     }
 
@@ -178,6 +184,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_connected(),
             Kind::Plain(transport) => transport.is_connected(),
+            Kind::Direct => true,
         }
     }
 
@@ -195,6 +202,7 @@ impl Transport {
                 transport.request_key_frame(producer, outbox);
                 None
             }
+            Kind::Direct => None,
         }
     }
 
@@ -204,6 +212,7 @@ impl Transport {
             Kind::WebRtc(transport) => transport.close(now, outbox),
             // Its consumers have said goodbye, each for itself.
             Kind::Plain(_) => {}
+            Kind::Direct => {}
         }
     }
 
@@ -212,6 +221,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.produced().collect(),
             Kind::Plain(transport) => transport.produced().collect(),
+            Kind::Direct => Vec::new(),
         }
     }
 
@@ -220,6 +230,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_silent(now),
             Kind::Plain(transport) => transport.is_silent(now),
+            Kind::Direct => false,
         }
     }
 }

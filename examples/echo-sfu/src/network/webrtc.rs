@@ -6,6 +6,7 @@
 //! what we send is read here.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rtc_thread::DelayedTask;
@@ -19,11 +20,16 @@ use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, RtpPacket, VideoOrientation};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 
+use super::Flow;
+use super::channels::{Channels, DataEnd, STR0M_BUFFER_BYTES};
 use super::dtls_keys::{self, AgreedKeys};
 use super::outbox::Outbox;
 use crate::ApiError;
 use crate::media::Media;
-use crate::objects::{ProducerId, TransportId};
+use crate::objects::{
+    DataConsumerId, DataCounters, DataMessage, DataParameters, MAX_MESSAGE_BYTES, ProducerId,
+    TransportId,
+};
 use crate::rtp::packet::{AudioLevel, Extensions, MediaPacket};
 use crate::rtp::rate::BitRate;
 use crate::rtp::rtcp;
@@ -68,6 +74,7 @@ pub(crate) struct WebRtcTransport {
     outgoing: Option<Encryption>,
     /// What the client is to send at most.
     bitrate_limit: Option<BitRate>,
+    channels: Channels,
     /// The pending wake-up for str0m's next deadline.
     pub(super) timer: Option<(Instant, DelayedTask)>,
 }
@@ -125,6 +132,8 @@ impl WebRtcTransport {
             .set_rtp_mode(true)
             .set_dtls_cert(certificate.clone())
             .set_crypto_provider(dtls_keys::provider())
+            .set_sctp_max_message_size(MAX_MESSAGE_BYTES as u32)
+            .set_sctp_max_buffered_amount(STR0M_BUFFER_BYTES)
             .clear_codecs()
             .enable_opus(true, false)
             .enable_vp8(true)
@@ -153,6 +162,7 @@ impl WebRtcTransport {
             produced: Vec::new(),
             outgoing: None,
             bitrate_limit: None,
+            channels: Channels::new(id),
             timer: None,
         };
         let (produced, receiving) = transport.take_media_lines(&answer);
@@ -410,6 +420,54 @@ impl WebRtcTransport {
         self.advance(now, outbox)
     }
 
+    /// What becomes of the data channels that the client opens.
+    pub(super) const fn set_flow(&mut self, flow: Flow) {
+        self.channels.set_flow(flow);
+    }
+
+    /// Opens a data channel to the client.
+    pub(super) fn open_channel(
+        &mut self,
+        now: Instant,
+        consumer: DataConsumerId,
+        parameters: &DataParameters,
+        counters: Arc<DataCounters>,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        let rtc = &mut self.rtc;
+        self.channels.open(rtc, consumer, parameters, counters);
+        self.advance(now, outbox)
+    }
+
+    /// Sends messages on the data channel of a consumer.
+    pub(super) fn send_data(
+        &mut self,
+        now: Instant,
+        consumer: DataConsumerId,
+        messages: &[&DataMessage],
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        for message in messages {
+            self.channels.enqueue(consumer, message, &mut outbox.data);
+        }
+        self.advance(now, outbox)
+    }
+
+    pub(super) fn set_low_threshold(&mut self, consumer: DataConsumerId, threshold: usize) {
+        self.channels.set_low_threshold(consumer, threshold);
+    }
+
+    /// A data channel is not used any more, at one end at least.
+    pub(super) fn end_channel(
+        &mut self,
+        now: Instant,
+        end: DataEnd,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        self.channels.end(&mut self.rtc, end);
+        self.advance(now, outbox)
+    }
+
     /// Says goodbye to the client: RTCP BYE and DTLS close_notify.
     pub(super) fn close(&mut self, now: Instant, outbox: &mut Outbox) {
         let outcome = self.rtc.close();
@@ -457,7 +515,11 @@ impl WebRtcTransport {
                     let outcome = self.rtc.handle_input(Input::Timeout(now));
                     self.end_if_failed(outcome, outbox);
                 }
-                Output::Timeout(at) => return Some(at),
+                Output::Timeout(at) => {
+                    if !self.channels.pump(&mut self.rtc, &mut outbox.data) {
+                        return Some(at);
+                    }
+                }
                 Output::Transmit(transmit) => self.transmit(&transmit, outbox),
                 Output::Event(event) => self.handle_event(event, outbox),
             }
@@ -496,6 +558,11 @@ impl WebRtcTransport {
                 });
                 outbox.connected.push(self.id);
             }
+            Event::ChannelOpen(id, _) => {
+                self.channels.opened(&mut self.rtc, id, &mut outbox.data);
+            }
+            Event::ChannelData(data) => self.channels.received(data, &mut outbox.data),
+            Event::ChannelClose(id) => self.channels.closed(id, &mut outbox.data),
             Event::IceConnectionStateChange(state) => {
                 tracing::debug!(transport = ?self.id, ?state, "ICE state");
                 // Being disconnected is often a pause only; what ends the transport is silence.

@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use crate::ApiError;
 
-use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use super::data_parameters::DataError;
+use super::id::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
 use super::plain_transport::PlainConnectError;
 use super::rtp_parameters::RtpParametersError;
 
@@ -30,6 +31,18 @@ pub enum ObjectError {
     /// The consumer is closed.
     #[error("consumer {0} is closed")]
     ConsumerClosed(ConsumerId),
+    /// The data producer is closed, or is not one of this router.
+    #[error("data producer {0} is closed, or is not of this router")]
+    DataProducerClosed(DataProducerId),
+    /// The data consumer is closed.
+    #[error("data consumer {0} is closed")]
+    DataConsumerClosed(DataConsumerId),
+    /// The client's offer had no line for data channels.
+    #[error("transport {0} has no data channels")]
+    NoDataChannels(TransportId),
+    /// Something about data cannot be.
+    #[error(transparent)]
+    Data(#[from] DataError),
     /// A router cannot be piped to itself.
     #[error("a router cannot be piped to itself")]
     SameRouter,

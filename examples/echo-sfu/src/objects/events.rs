@@ -16,7 +16,8 @@ use rtc_thread::ThreadBound;
 pub enum CloseReason {
     /// The application called `close`.
     Called,
-    /// The producer that it depends on was closed: mediasoup's `producerclose`.
+    /// The producer that it depends on was closed: mediasoup's `producerclose`, or
+    /// `dataproducerclose`.
     ProducerClosed,
     /// The producer that it fed in another router was closed, or its router was.
     FarEndClosed,
@@ -26,6 +27,10 @@ pub enum CloseReason {
     RouterClosed,
     /// Its client said goodbye, or has vanished.
     Disconnected,
+    /// Its client has closed the data channel.
+    ChannelClosed,
+    /// More waits for its client than can be kept, on a data channel that promises all of it.
+    Undeliverable,
     /// It was not to be had after all: the offer could not be answered.
     Refused,
     /// Its worker was closed, or has failed: `workerclose`.

@@ -43,6 +43,14 @@ id! {
     /// A consumer.
     ConsumerId
 }
+id! {
+    /// A data producer.
+    DataProducerId
+}
+id! {
+    /// A data consumer.
+    DataConsumerId
+}
 
 impl TransportId {
     /// They are given out one by one.

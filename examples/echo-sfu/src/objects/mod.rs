@@ -28,9 +28,18 @@
 
 mod address;
 mod consumer;
+mod data_consumer;
+mod data_message;
+mod data_on_network;
+mod data_parameters;
+mod data_pipe;
+mod data_producer;
+mod data_router;
+mod direct;
 mod error;
 mod events;
 mod id;
+mod mailbox;
 mod on_network;
 mod pipe;
 mod plain_transport;
@@ -46,9 +55,15 @@ mod webrtc_transport;
 mod worker;
 
 pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, ConsumerStatus};
+pub use data_consumer::{DataConsumer, DataConsumerEvent, DataConsumerOptions, DataConsumerStatus};
+pub use data_message::{DataKind, DataMessage, MAX_MESSAGE_BYTES, MAX_SUB_CHANNELS};
+pub use data_parameters::{DataError, DataParameters, DataProducerOptions, DataReliability};
+pub use data_pipe::PipedData;
+pub use data_producer::{DataProducer, DataProducerEvent, DataProducerStatus};
 pub use error::ObjectError;
 pub use events::{CloseReason, Events};
-pub use id::{ConsumerId, ProducerId, RouterId, TransportId};
+pub use id::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
+pub use mailbox::Mailbox;
 pub use pipe::Piped;
 pub use plain_transport::{
     PlainConnectError, PlainConnectOptions, PlainConsumer, PlainPort, PlainTransport,
@@ -66,3 +81,5 @@ pub use webrtc_transport::{Purpose, WebRtcTransport};
 pub use worker::{Worker, WorkerStatus};
 
 pub(crate) use address::RouterAddress;
+pub(crate) use data_message::DataCounters;
+pub(crate) use mailbox::MailboxWriter;

@@ -137,6 +137,9 @@ impl Drop for ConsumerOnNetwork {
 }
 
 /// Refused only by a thread that has quit, and has nothing left.
-fn post(network: &ThreadBound<Network>, act: impl FnOnce(&mut Network) + Send + 'static) {
+pub(super) fn post(
+    network: &ThreadBound<Network>,
+    act: impl FnOnce(&mut Network) + Send + 'static,
+) {
     let _ = network.post(act);
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use super::address::RouterAddress;
 use super::consumer::{ConsumerEvent, ConsumerOptions, ConsumerState, ConsumerStatus};
+use super::data_router::DataObjects;
+use super::direct;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
@@ -66,8 +68,9 @@ impl Router {
         let address = self.address.clone();
         self.address.enqueue(move |state| {
             let (id, (sink, events)) = (TransportId::next(), EventSink::new());
+            let on_network = direct::open(state.networks(), id, &address);
             let transport = TransportState {
-                kind: TransportKind::Direct,
+                kind: TransportKind::Direct(on_network),
                 events: sink,
             };
             state.add_transport(id, transport)?;
@@ -99,6 +102,7 @@ pub(crate) struct RouterState {
     pub(super) transports: BTreeMap<TransportId, TransportState>,
     pub(super) producers: BTreeMap<ProducerId, ProducerState>,
     pub(super) consumers: BTreeMap<ConsumerId, ConsumerState>,
+    pub(super) data: DataObjects,
 }
 
 impl RouterState {
@@ -109,6 +113,7 @@ impl RouterState {
             transports: BTreeMap::new(),
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            data: DataObjects::default(),
         }
     }
 
@@ -123,6 +128,7 @@ impl RouterState {
         for (_, mut producer) in std::mem::take(&mut self.producers) {
             producer.events.close(below);
         }
+        self.data.close(below);
         for (id, transport) in std::mem::take(&mut self.transports) {
             end_transport(id, transport, below);
         }
@@ -194,6 +200,14 @@ impl RouterState {
             Some(TransportKind::RemotePipe(pipe)) => Ok(&mut pipe.plain),
             _ => Err(ObjectError::TransportClosed(id)),
         }
+    }
+
+    pub(super) fn transport(
+        &mut self,
+        id: TransportId,
+    ) -> Result<&mut TransportState, ObjectError> {
+        let transport = self.transports.get_mut(&id);
+        transport.ok_or(ObjectError::TransportClosed(id))
     }
 
     pub(super) fn set_opening(&mut self, id: TransportId, waits: Opening) {
@@ -278,6 +292,7 @@ impl RouterState {
         for producer in self.producers_on(id) {
             self.close_producer(producer, CloseReason::TransportClosed)?;
         }
+        self.close_data_on(id)?;
         if let Some(transport) = self.transports.remove(&id) {
             tracing::debug!(transport = ?id, ?reason, "transport closed");
             end_transport(id, transport, reason);
@@ -376,8 +391,9 @@ impl RouterState {
     }
 
     /// The transport of a pipe is there as long as something goes through it.
-    fn forget_idle_pipe(&mut self, id: TransportId) {
-        let is_used = self.consumers.values().any(|own| own.transport == id)
+    pub(super) fn forget_idle_pipe(&mut self, id: TransportId) {
+        let is_used = self.data.uses(id)
+            || self.consumers.values().any(|own| own.transport == id)
             || self.producers.values().any(|own| own.transport == id);
         if self
             .transports

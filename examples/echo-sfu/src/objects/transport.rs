@@ -4,7 +4,7 @@ use super::address::RouterAddress;
 use super::consumer::{Consumer, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ProducerId, RouterId, TransportId};
+use super::id::{DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
 use super::on_network::TransportOnNetwork;
 use super::plain_transport::PlainState;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
@@ -17,6 +17,12 @@ use crate::rtp::rate::BitRate;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransportEvent {
+    /// The client has opened a data channel, on which it sends: see
+    /// [`Router::data_producer`](super::Router::data_producer).
+    NewDataProducer(DataProducerId),
+    /// The client is sent what comes on a data channel of somebody whom it consumes, without the
+    /// application's asking: see [`Router::data_consumer`](super::Router::data_consumer).
+    NewDataConsumer(DataConsumerId),
     /// It is closed. The last event.
     Closed(CloseReason),
 }
@@ -49,6 +55,10 @@ impl DirectTransport {
     /// Its name.
     pub fn id(&self) -> TransportId {
         self.id
+    }
+
+    pub(super) const fn router(&self) -> &RouterAddress {
+        &self.router
     }
 
     /// Creates a producer.
@@ -103,7 +113,8 @@ pub(super) struct TransportState {
 /// What a transport is, and has.
 #[derive(Debug)]
 pub(super) enum TransportKind {
-    Direct,
+    /// With a place on a network thread, if there is any.
+    Direct(Option<TransportOnNetwork>),
     /// One end of the pipe to another router.
     Pipe(RouterId),
     Plain(Box<PlainState>),
@@ -123,7 +134,7 @@ pub(super) enum TransportKind {
 impl TransportKind {
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Direct => "direct",
+            Self::Direct(_) => "direct",
             Self::Pipe(_) => "pipe",
             Self::Plain(_) => "plain",
             Self::RemotePipe(_) => "remote-pipe",
@@ -148,7 +159,8 @@ impl TransportState {
             TransportKind::Plain(plain) => Some(&plain.on_network),
             TransportKind::RemotePipe(pipe) => Some(&pipe.plain.on_network),
             TransportKind::PipeListener(listener) => Some(&listener.on_network),
-            TransportKind::Direct | TransportKind::Pipe(_) => None,
+            TransportKind::Direct(on_network) => on_network.as_ref(),
+            TransportKind::Pipe(_) => None,
         }
     }
 

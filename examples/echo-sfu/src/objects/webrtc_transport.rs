@@ -17,6 +17,10 @@ use crate::sdp::{Fragment, Offer};
 use crate::{ApiError, Operation};
 
 /// What a transport to a WebRTC client is for.
+///
+/// If its offer has a line for data channels: the channels that a sending client opens become data
+/// producers, and a client that consumes is sent those of whom it consumes, each on a channel that we
+/// open. What a client sends that only consumes goes nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
@@ -49,6 +53,10 @@ impl WebRtcTransport {
     /// Its name.
     pub fn id(&self) -> TransportId {
         self.id
+    }
+
+    pub(super) const fn router(&self) -> &RouterAddress {
+        &self.router
     }
 
     /// The SDP answer to the client's offer.
@@ -133,6 +141,8 @@ impl Router {
 pub(super) struct Opening {
     address: RouterAddress,
     consumers: Vec<OrderedConsumer>,
+    /// Who sends what it consumes, and may send data.
+    senders: Vec<TransportId>,
     events: Events<TransportEvent>,
     reply: ReplyTo<WebRtcTransport, ObjectError>,
 }
@@ -187,6 +197,7 @@ impl RouterState {
             Purpose::Echo => (Flow::Echo, Vec::new()),
             Purpose::Consume(producers) => (Flow::Consume, producers),
         };
+        let senders = self.senders_of(&wanted);
         let mut consumers = Vec::new();
         let mut orders = Vec::new();
         for producer in wanted {
@@ -220,6 +231,7 @@ impl RouterState {
             Opening {
                 address,
                 consumers,
+                senders,
                 events,
                 reply,
             },
@@ -346,6 +358,9 @@ impl RouterState {
             transport.producers.iter().map(Producer::id).collect(),
             transport.consumers.iter().map(Consumer::id).collect(),
         );
+        if opened.has_data {
+            self.follow_data_of(id, opening.senders);
+        }
         tracing::debug!(transport = ?id, "transport opened");
         opening.reply.send(Ok(transport));
     }

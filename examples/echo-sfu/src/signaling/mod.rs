@@ -472,8 +472,9 @@ impl State {
         let outcome = outcome.map_err(ApiError::from).map(|mut transport| {
             if let Some(own) = &self.own {
                 transport.events().hand_to(own, move |state, event| {
-                    let TransportEvent::Closed(_) = event;
-                    state.session_ended(key);
+                    if matches!(event, TransportEvent::Closed(_)) {
+                        state.session_ended(key);
+                    }
                 });
             }
             let publisher = match &session.place {

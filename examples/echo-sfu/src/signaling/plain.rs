@@ -335,8 +335,9 @@ impl State {
             return;
         };
         transport.events().hand_to(&own, move |state, event| {
-            let TransportEvent::Closed(_) = event;
-            state.session_ended(key);
+            if matches!(event, TransportEvent::Closed(_)) {
+                state.session_ended(key);
+            }
         });
         match &opening.purpose {
             PlainPurpose::Publish { streams, .. } => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::format::Codec;
 use str0m::media::{
     Direction, KeyframeRequestKind, MediaKind, Mid, Rid, Simulcast, SimulcastLayer,
@@ -34,14 +35,26 @@ pub(crate) struct Client {
     pub(crate) loses_one_in: Option<u64>,
     /// The least that the SFU has asked the client to limit itself to.
     pub(crate) least_remb: Option<u64>,
+    /// Data channels that are open.
+    pub(crate) channels: Vec<(ChannelId, ChannelConfig)>,
+    pub(crate) closed_channels: Vec<ChannelId>,
+    pub(crate) messages: Vec<Message>,
     arrived: u64,
     sent: u64,
+}
+
+/// What has come on a data channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) label: String,
+    pub(crate) is_binary: bool,
+    pub(crate) data: Vec<u8>,
 }
 
 impl Client {
     /// Makes a client, and its offer.
     pub(crate) fn offer(direction: Direction, codecs: &[Codec]) -> (Self, String, SdpPendingOffer) {
-        Self::offer_layers(direction, codecs, &[])
+        Self::offer_with(direction, codecs, &[], &[])
     }
 
     /// The same with video in several layers, named from the smallest on.
@@ -49,6 +62,24 @@ impl Client {
         direction: Direction,
         codecs: &[Codec],
         layers: &[&str],
+    ) -> (Self, String, SdpPendingOffer) {
+        Self::offer_with(direction, codecs, layers, &[])
+    }
+
+    /// The same with data channels.
+    pub(crate) fn offer_with_channels(
+        direction: Direction,
+        codecs: &[Codec],
+        channels: &[ChannelConfig],
+    ) -> (Self, String, SdpPendingOffer) {
+        Self::offer_with(direction, codecs, &[], channels)
+    }
+
+    fn offer_with(
+        direction: Direction,
+        codecs: &[Codec],
+        layers: &[&str],
+        channels: &[ChannelConfig],
     ) -> (Self, String, SdpPendingOffer) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
@@ -75,6 +106,9 @@ impl Client {
         }
         let simulcast = (!layers.is_empty()).then_some(simulcast);
         let video = changes.add_media(MediaKind::Video, direction, None, None, simulcast);
+        for config in channels {
+            changes.add_channel_with_config(config.clone());
+        }
         let (offer, pending) = changes.apply().unwrap();
         let client = Self {
             rtc,
@@ -88,6 +122,9 @@ impl Client {
             keyframe_wanted: None,
             loses_one_in: None,
             least_remb: None,
+            channels: Vec::new(),
+            closed_channels: Vec::new(),
+            messages: Vec::new(),
             arrived: 0,
             sent: 0,
         };
@@ -148,6 +185,37 @@ impl Client {
         }
         self.rtc.handle_input(Input::Timeout(now)).unwrap();
         self.drain();
+    }
+
+    /// Opens another data channel.
+    pub(crate) fn open_channel(&mut self, config: ChannelConfig) {
+        self.rtc.direct_api().create_data_channel(config);
+    }
+
+    pub(crate) fn channel(&self, label: &str) -> Option<&(ChannelId, ChannelConfig)> {
+        self.channels.iter().find(|(_, own)| own.label == label)
+    }
+
+    /// Sends on an open data channel. False if there is no room.
+    pub(crate) fn send_data(&mut self, label: &str, is_binary: bool, data: &[u8]) -> bool {
+        let id = self.channel(label).unwrap().0;
+        let written = self.rtc.channel(id).unwrap().write(is_binary, data);
+        self.drain();
+        written.unwrap()
+    }
+
+    pub(crate) fn close_channel(&mut self, label: &str) {
+        let id = self.channel(label).unwrap().0;
+        self.rtc.direct_api().close_data_channel(id);
+        self.drain();
+    }
+
+    /// What has come on a channel, as text.
+    pub(crate) fn texts_on(&self, label: &str) -> Vec<String> {
+        let on_it = self.messages.iter().filter(|own| own.label == label);
+        on_it
+            .map(|own| String::from_utf8_lossy(&own.data).into_owned())
+            .collect()
     }
 
     pub(crate) fn request_keyframe(&mut self) {
@@ -225,6 +293,22 @@ impl Client {
                     let estimate = estimate.as_u64();
                     let least = self.least_remb.unwrap_or(estimate).min(estimate);
                     self.least_remb = Some(least);
+                }
+                Output::Event(Event::ChannelOpen(id, _)) => {
+                    let config = self.rtc.channel(id).unwrap().config().unwrap().clone();
+                    self.channels.push((id, config));
+                }
+                Output::Event(Event::ChannelData(data)) => {
+                    let channel = self.channels.iter().find(|(id, _)| *id == data.id);
+                    self.messages.push(Message {
+                        label: channel.unwrap().1.label.clone(),
+                        is_binary: data.binary,
+                        data: data.data,
+                    });
+                }
+                Output::Event(Event::ChannelClose(id)) => {
+                    self.channels.retain(|(own, _)| *own != id);
+                    self.closed_channels.push(id);
                 }
                 Output::Event(_) => {}
             }

@@ -1,0 +1,302 @@
+//! A data producer: messages that come in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+
+use super::address::RouterAddress;
+use super::data_message::{DataCounters, DataMessage};
+use super::data_on_network::DataProducerOnNetwork;
+use super::data_parameters::{DataError, DataParameters};
+use super::data_pipe::DataPipedFrom;
+use super::error::ObjectError;
+use super::events::{CloseReason, EventSink, Events};
+use super::id::{DataProducerId, TransportId};
+use super::replica::{Replica, Source, Versioned};
+use crate::Operation;
+use crate::network::DataOrigin;
+
+/// What the application may have sent on one data producer that no network thread has taken yet.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+/// What a message counts at least: an empty one takes room, too.
+const MESSAGE_OVERHEAD: usize = 64;
+
+/// What a data producer tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DataProducerEvent {
+    /// Nothing comes from it any more: it was paused, or what it is piped from was.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// It is closed. The last event.
+    Closed(CloseReason),
+}
+
+impl From<CloseReason> for DataProducerEvent {
+    fn from(reason: CloseReason) -> Self {
+        Self::Closed(reason)
+    }
+}
+
+/// How a data producer is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DataProducerStatus {
+    /// Whether nothing comes from it, for whichever reason.
+    pub paused: bool,
+    /// How often that has changed.
+    pub changes: u64,
+    /// How many consumers it has, those of pipes included.
+    pub consumers: usize,
+    /// Messages that came in, those while it was paused included.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Messages that come in to a router: of a data channel that a client has opened, or of the
+/// application's own. Dropping this closes nothing.
+///
+/// mediasoup: `DataProducer`.
+#[derive(Debug)]
+pub struct DataProducer {
+    id: DataProducerId,
+    router: RouterAddress,
+    parameters: Arc<DataParameters>,
+    waiting: Arc<AtomicUsize>,
+    events: Events<DataProducerEvent>,
+}
+
+impl DataProducer {
+    pub(super) fn new(
+        id: DataProducerId,
+        router: RouterAddress,
+        parameters: Arc<DataParameters>,
+        events: Events<DataProducerEvent>,
+    ) -> Self {
+        Self {
+            id,
+            router,
+            parameters,
+            waiting: Arc::default(),
+            events,
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> DataProducerId {
+        self.id
+    }
+
+    /// What it is called, and what it promises.
+    pub fn parameters(&self) -> &DataParameters {
+        &self.parameters
+    }
+
+    /// Sends a message to all its consumers, if it is one of the application's own. It goes by way of
+    /// the router's thread, so that it is before or after a pause as it was called.
+    ///
+    /// Fails if the data producer is closed or not the application's, if the message is larger than
+    /// 256 KiB, or if 16 MiB of this producer's wait to be taken already.
+    ///
+    /// mediasoup: `send`.
+    pub fn send(&self, message: impl Into<DataMessage>) -> Operation<(), ObjectError> {
+        let (id, message) = (self.id, message.into());
+        let checked = message.check().and_then(|()| {
+            let bytes = message.payload().len() + MESSAGE_OVERHEAD;
+            Waiting::reserve(&self.waiting, bytes).ok_or(DataError::TooMuchWaiting)
+        });
+        match checked {
+            Ok(waiting) => self
+                .router
+                .enqueue(move |router| router.send_data(id, message, waiting)),
+            Err(error) => {
+                let (reply, refused) = Operation::new();
+                reply.send(Err(error.into()));
+                refused
+            }
+        }
+    }
+
+    /// Pauses it: nothing goes to its consumers, wherever they are.
+    pub fn pause(&self) -> Operation<(), ObjectError> {
+        self.set_paused(true)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Operation<(), ObjectError> {
+        self.set_paused(false)
+    }
+
+    fn set_paused(&self, paused: bool) -> Operation<(), ObjectError> {
+        let id = self.id;
+        self.router
+            .enqueue(move |router| router.set_data_producer_paused(id, paused))
+    }
+
+    /// Closes it, and all its consumers; and the client's channel, if it is one's.
+    pub fn close(&self) -> Operation<(), ObjectError> {
+        let id = self.id;
+        self.router
+            .enqueue(move |router| router.close_data_producer(id, CloseReason::Called))
+    }
+
+    /// How it is when the operation takes effect.
+    ///
+    /// mediasoup: `getStats`, among others.
+    pub fn status(&self) -> Operation<DataProducerStatus, ObjectError> {
+        let id = self.id;
+        self.router
+            .enqueue(move |router| router.data_producer_status(id))
+    }
+
+    /// What it tells.
+    pub fn events(&mut self) -> &mut Events<DataProducerEvent> {
+        &mut self.events
+    }
+}
+
+/// Room for a message on its way to a network thread; given back when dropped, wherever that is.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn reserve(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        // Dropped, and so given back, if it is too much.
+        let waiting = Self {
+            all: all.clone(),
+            bytes,
+        };
+        (before + bytes <= MAX_WAITING_BYTES).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Where a data producer comes from.
+#[derive(Debug)]
+pub(super) enum DataSource {
+    /// A client's channel.
+    Client(DataProducerOnNetwork),
+    Application(DataProducerOnNetwork),
+    /// It is a data producer of another router.
+    Router {
+        /// Whose end is felt at the other end.
+        _pipe: DataPipedFrom,
+        paused: Replica<bool>,
+        origin: DataOrigin,
+    },
+}
+
+/// A data producer as its router knows it.
+#[derive(Debug)]
+pub(super) struct DataProducerState {
+    pub(super) transport: TransportId,
+    pub(super) parameters: Arc<DataParameters>,
+    /// Whether the application has paused it here.
+    own_paused: bool,
+    source: DataSource,
+    /// Whether it is paused, for either reason. Its consumers have copies of this.
+    pub(super) paused: Source<bool>,
+    pub(super) counters: Arc<DataCounters>,
+    pub(super) events: EventSink<DataProducerEvent>,
+}
+
+impl DataProducerState {
+    pub(super) fn new(
+        transport: TransportId,
+        parameters: Arc<DataParameters>,
+        own_paused: bool,
+        source: DataSource,
+        counters: Arc<DataCounters>,
+        events: EventSink<DataProducerEvent>,
+    ) -> Self {
+        let mut producer = Self {
+            transport,
+            parameters,
+            own_paused,
+            source,
+            paused: Source::new(false),
+            counters,
+            events,
+        };
+        producer.paused = Source::new(producer.is_paused());
+        producer.tell_network();
+        producer
+    }
+
+    /// Whether it is paused follows from what is known here and of where it comes from.
+    fn is_paused(&self) -> bool {
+        let is_paused_there = match &self.source {
+            DataSource::Router { paused, .. } => paused.state(),
+            DataSource::Client(_) | DataSource::Application(_) => false,
+        };
+        self.own_paused || is_paused_there
+    }
+
+    /// The application pauses it, or lets it go on. Returns what the consumers are to know.
+    pub(super) fn set_own_paused(&mut self, paused: bool) -> Option<Versioned<bool>> {
+        self.own_paused = paused;
+        self.settle()
+    }
+
+    /// What it is piped from has changed. Returns what the consumers are to know.
+    pub(super) fn piped_source_changed(
+        &mut self,
+        changed: Versioned<bool>,
+    ) -> Option<Versioned<bool>> {
+        match &mut self.source {
+            DataSource::Router { paused, .. } => {
+                let is_news = paused.apply(changed);
+                is_news.then(|| self.settle()).flatten()
+            }
+            DataSource::Client(_) | DataSource::Application(_) => None,
+        }
+    }
+
+    fn settle(&mut self) -> Option<Versioned<bool>> {
+        let changed = self.paused.set(self.is_paused())?;
+        self.events.send(match changed.state {
+            true => DataProducerEvent::Paused,
+            false => DataProducerEvent::Resumed,
+        });
+        self.tell_network();
+        Some(changed)
+    }
+
+    fn tell_network(&mut self) {
+        let paused = self.paused.current().state;
+        match &mut self.source {
+            DataSource::Client(own) | DataSource::Application(own) => own.set_paused(paused),
+            DataSource::Router { .. } => {}
+        }
+    }
+
+    /// Where its messages arrive.
+    pub(super) const fn origin(&self) -> DataOrigin {
+        match &self.source {
+            DataSource::Client(own) | DataSource::Application(own) => own.origin(),
+            DataSource::Router { origin, .. } => *origin,
+        }
+    }
+
+    pub(super) fn send(&self, message: DataMessage, waiting: Waiting) -> Result<(), DataError> {
+        match &self.source {
+            DataSource::Application(own) => {
+                own.send(message, waiting);
+                Ok(())
+            }
+            DataSource::Client(_) | DataSource::Router { .. } => Err(DataError::NotTheApplications),
+        }
+    }
+}
