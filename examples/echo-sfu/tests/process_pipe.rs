@@ -1,0 +1,378 @@
+//! Pipes between processes: conformance item 46. The test program runs itself as the other process.
+
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod plain_rtp;
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod rtc_client;
+mod support;
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use echo_sfu::objects::{
+    CloseReason, Consumer, ConsumerEvent, ObjectError, PipeListener, PipeListenerEvent,
+    PlainTransportOptions, Producer, ProducerEvent, ProducerId, ProducerOptions, Purpose,
+    RemotePipe, RemotePipeEvent, WebRtcTransport,
+};
+use echo_sfu::{Offer, OfferedFlow, PipeSecret};
+use plain_rtp::{PATIENCE, Place, place, vp8};
+use rtc_client::Client;
+use serde::{Deserialize, Serialize};
+use str0m::format::Codec;
+use str0m::media::Direction;
+use support::process::Process;
+
+const CONNECT_TO: &str = "PROCESS_PIPE_CONNECT_TO";
+
+fn secret() -> PipeSecret {
+    PipeSecret::new(b"known to both of the processes").unwrap()
+}
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn listen(place: &Place) -> PipeListener {
+    place
+        .router
+        .listen_for_pipes(local(), secret())
+        .wait()
+        .unwrap()
+}
+
+#[track_caller]
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[track_caller]
+fn accept(place: &Place, listener: &mut PipeListener) -> RemotePipe {
+    let id = wait_for("a process connects", || {
+        match listener.events().try_next()? {
+            PipeListenerEvent::Connected(id) => Some(id),
+            other => panic!("{other:?}"),
+        }
+    });
+    place.router.remote_pipe(id).wait().unwrap()
+}
+
+/// A producer that is piped to here, and what is said about it.
+#[track_caller]
+fn produced(place: &Place, pipe: &mut RemotePipe) -> (Producer, String) {
+    let (id, label) = wait_for("a producer is piped", || {
+        match pipe.events().try_next()? {
+            RemotePipeEvent::Produced {
+                producer, label, ..
+            } => Some((producer, label.to_string())),
+            other => panic!("{other:?}"),
+        }
+    });
+    (place.router.producer(id).wait().unwrap(), label)
+}
+
+/// This program, running one of those below that are not tests.
+fn another_process(what: &str, connect_to: SocketAddr) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", what, "--ignored", "--nocapture"])
+        .env(CONNECT_TO, connect_to.to_string());
+    Process::start("the other process", &mut command)
+}
+
+fn connect_from_the_environment() -> Option<(Place, RemotePipe)> {
+    let to = std::env::var(CONNECT_TO).ok()?.parse().unwrap();
+    let place = place(1);
+    let pipe = place.router.connect_pipe(to, secret()).wait().unwrap();
+    Some((place, pipe))
+}
+
+fn connect_client(
+    place: &Place,
+    direction: Direction,
+    purpose: Purpose,
+) -> (Client, WebRtcTransport) {
+    let (mut client, offer, pending) = Client::offer(direction, &[Codec::Opus, Codec::Vp8]);
+    let flow = match direction {
+        Direction::SendOnly => OfferedFlow::ToUs,
+        _ => OfferedFlow::FromUs,
+    };
+    let offer = Offer::parse(&offer, flow).unwrap();
+    let transport = place.router.create_webrtc_transport(offer, purpose);
+    let transport = transport.wait().unwrap();
+    client.accept(pending, transport.answer());
+    client.run_until("connected", |client| client.connected);
+    (client, transport)
+}
+
+/// What the other process says of itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Seen {
+    labels: Vec<String>,
+    audio: usize,
+    video: usize,
+    events: Vec<String>,
+    is_over: bool,
+}
+
+#[test]
+#[ignore = "the other process of a test"]
+fn the_viewing_process() {
+    let Some((place, mut pipe)) = connect_from_the_environment() else {
+        return;
+    };
+    let mut seen = Seen::default();
+    let mut producers: Vec<Producer> = Vec::new();
+    for _ in 0..2 {
+        let (producer, label) = produced(&place, &mut pipe);
+        seen.labels.push(label);
+        producers.push(producer);
+    }
+    let ids = producers.iter().map(Producer::id).collect();
+    let (mut viewer, _transport) =
+        connect_client(&place, Direction::RecvOnly, Purpose::Consume(ids));
+    let mut said = Instant::now();
+    while !seen.is_over {
+        viewer.turn();
+        seen.audio = viewer.received_on(viewer.audio);
+        seen.video = viewer.received_on(viewer.video);
+        for producer in &mut producers {
+            let events = producer.events().drain();
+            seen.events
+                .extend(events.iter().map(|event| format!("{event:?}")));
+        }
+        let events = pipe.events().drain();
+        seen.is_over = events
+            .iter()
+            .any(|event| matches!(event, RemotePipeEvent::Closed(_)));
+        if seen.is_over || said.elapsed() > Duration::from_millis(50) {
+            said = Instant::now();
+            println!("{}", serde_json::to_string(&seen).unwrap());
+        }
+    }
+}
+
+#[test]
+#[ignore = "the other process of a test"]
+fn the_publishing_process() {
+    let Some((place, mut pipe)) = connect_from_the_environment() else {
+        return;
+    };
+    let options = PlainTransportOptions::default();
+    let transport = place.router.create_plain_transport(options).wait().unwrap();
+    let producer = transport.produce(vp8(1), ProducerOptions::new());
+    let producer = producer.wait().unwrap();
+    pipe.pipe(producer.id(), "to be killed").wait().unwrap();
+    wait_for("the end", || pipe.events().try_next());
+}
+
+fn last_said(lines: &[String]) -> Option<Seen> {
+    lines
+        .iter()
+        .rev()
+        .find_map(|line| serde_json::from_str(line).ok())
+}
+
+#[test]
+fn item_46_who_views_in_another_process_sees_what_is_published_here() {
+    let place = place(1);
+    let mut listener = listen(&place);
+    let mut other = another_process("the_viewing_process", listener.local_address());
+    let mut pipe = accept(&place, &mut listener);
+    let (mut publisher, mut transport) =
+        connect_client(&place, Direction::SendOnly, Purpose::Produce);
+    let ids: Vec<ProducerId> = transport.producers().iter().map(Producer::id).collect();
+    let labels = ["sound", "picture"];
+    let consumers: Vec<Consumer> = ids
+        .iter()
+        .zip(labels)
+        .map(|(id, label)| pipe.pipe(*id, label).wait().unwrap())
+        .collect();
+    assert_eq!(2, consumers.len());
+    let again = pipe.pipe(ids[1], "again").wait().unwrap();
+    assert_eq!(consumers[1].id(), again.id());
+
+    let mut until = |publisher: &mut Client, what: &str, is_so: &dyn Fn(&Seen) -> bool| {
+        wait_for(what, || {
+            publisher.exchange();
+            last_said(&other.output()).filter(|seen| is_so(seen))
+        })
+    };
+    let seen = until(&mut publisher, "media arrives", &|seen| {
+        seen.audio >= 20 && seen.video >= 20
+    });
+    assert_eq!(labels.as_slice(), seen.labels);
+
+    // Paused here, nothing arrives there.
+    transport.producers()[1].pause().wait().unwrap();
+    let paused = until(&mut publisher, "it is paused there", &|seen| {
+        seen.events.iter().any(|event| event == "Paused")
+    });
+    let later = until(&mut publisher, "sound goes on", &|seen| {
+        seen.audio >= paused.audio + 20
+    });
+    // What was on its way may have come.
+    assert!(later.video <= paused.video + 2, "{paused:?} {later:?}");
+
+    // Resumed here, it goes on there, beginning with a key frame that is asked for.
+    let asked = publisher.keyframe_requests.len();
+    transport.producers()[1].resume().wait().unwrap();
+    until(&mut publisher, "it goes on there", &|seen| {
+        seen.video >= later.video + 20 && seen.events.iter().any(|event| event == "Resumed")
+    });
+    publisher.run_until("a key frame is asked for", |publisher| {
+        publisher.exchange();
+        publisher.keyframe_requests.len() > asked
+    });
+
+    // Closed here, it is closed there.
+    transport.producers()[1].close().wait().unwrap();
+    until(&mut publisher, "it is closed there", &|seen| {
+        seen.events
+            .iter()
+            .any(|event| event == "Closed(ProducerClosed)")
+    });
+    // And the rest with the pipe.
+    pipe.close().wait().unwrap();
+    let seen = until(&mut publisher, "it is over", &|seen| seen.is_over);
+    assert!(
+        seen.events
+            .iter()
+            .any(|event| event == "Closed(FarEndClosed)"),
+        "{seen:?}"
+    );
+    assert!(other.wait().success());
+}
+
+#[test]
+fn item_46_killing_a_process_closes_what_came_from_it() {
+    let place = place(1);
+    let mut listener = listen(&place);
+    let other = another_process("the_publishing_process", listener.local_address());
+    let mut pipe = accept(&place, &mut listener);
+    let (mut producer, label) = produced(&place, &mut pipe);
+    assert_eq!("to be killed", label);
+    drop(other);
+    let closed = wait_for("the producer is closed", || producer.events().try_next());
+    assert_eq!(ProducerEvent::Closed(CloseReason::FarEndClosed), closed);
+    let closed = wait_for("the pipe is closed", || pipe.events().try_next());
+    assert_eq!(RemotePipeEvent::Closed(CloseReason::Disconnected), closed);
+}
+
+/// Two routers that are linked as if they were of two processes, and a producer on the first.
+struct Linked {
+    near: Place,
+    far: Place,
+    near_pipe: RemotePipe,
+    far_pipe: RemotePipe,
+    source: Producer,
+}
+
+fn linked() -> Linked {
+    let (near, far) = (place(1), place(2));
+    let mut listener = listen(&far);
+    let to = listener.local_address();
+    let near_pipe = near.router.connect_pipe(to, secret()).wait().unwrap();
+    let far_pipe = accept(&far, &mut listener);
+    let options = PlainTransportOptions::default();
+    let transport = near.router.create_plain_transport(options).wait().unwrap();
+    let source = transport.produce(vp8(1), ProducerOptions::new());
+    Linked {
+        source: source.wait().unwrap(),
+        near,
+        far,
+        near_pipe,
+        far_pipe,
+    }
+}
+
+#[test]
+fn item_46_whatever_is_not_awaited_both_ends_agree_once_quiet() {
+    for changes in 0..8 {
+        let mut world = linked();
+        if changes % 2 == 1 {
+            let _ = world.source.pause();
+        }
+        let _ = world.near_pipe.pipe(world.source.id(), "");
+        for change in 0..changes {
+            let _ = match change % 2 {
+                0 => world.source.resume(),
+                _ => world.source.pause(),
+            };
+        }
+        let (producer, _) = produced(&world.far, &mut world.far_pipe);
+        let source = world.source.status().wait().unwrap();
+        wait_for("both agree", || {
+            let there = producer.status().wait().unwrap();
+            (there.paused == source.paused).then_some(())
+        });
+        // And stay so.
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(source.paused, producer.status().wait().unwrap().paused);
+    }
+}
+
+#[test]
+fn item_46_closing_at_either_end_closes_at_the_other() {
+    let mut world = linked();
+    let mut consumer = world.near_pipe.pipe(world.source.id(), "").wait().unwrap();
+    let (producer, _) = produced(&world.far, &mut world.far_pipe);
+    producer.close().wait().unwrap();
+    let closed = wait_for("the consumer is closed", || consumer.events().try_next());
+    assert_eq!(ConsumerEvent::Closed(CloseReason::FarEndClosed), closed);
+    assert!(world.source.status().wait().is_ok());
+
+    // Piped again, it is another pipe.
+    let mut consumer = world.near_pipe.pipe(world.source.id(), "").wait().unwrap();
+    let (mut producer, _) = produced(&world.far, &mut world.far_pipe);
+    world.source.close().wait().unwrap();
+    let closed = wait_for("the producer is closed", || producer.events().try_next());
+    assert_eq!(ProducerEvent::Closed(CloseReason::ProducerClosed), closed);
+    let closed = ConsumerEvent::Closed(CloseReason::ProducerClosed);
+    assert_eq!(Some(closed), consumer.events().try_next());
+}
+
+#[test]
+fn item_46_a_router_that_closes_breaks_its_pipes() {
+    let mut world = linked();
+    world.near_pipe.pipe(world.source.id(), "").wait().unwrap();
+    let (mut producer, _) = produced(&world.far, &mut world.far_pipe);
+    world.near.router.close().wait().unwrap();
+    let closed = wait_for("the producer is closed", || producer.events().try_next());
+    // Which of the two arrives first: that it is closed, or that nothing arrives any more.
+    let reasons = [CloseReason::FarEndClosed, CloseReason::ProducerClosed];
+    assert!(
+        reasons.map(ProducerEvent::Closed).contains(&closed),
+        "{closed:?}"
+    );
+    let closed = wait_for("the pipe is closed", || world.far_pipe.events().try_next());
+    assert_eq!(RemotePipeEvent::Closed(CloseReason::Disconnected), closed);
+}
+
+#[test]
+fn who_has_not_the_secret_is_not_linked() {
+    let (near, far) = (place(1), place(1));
+    let mut listener = listen(&far);
+    let to = listener.local_address();
+    let other = PipeSecret::new(b"known to one of the processes").unwrap();
+    let refused = near.router.connect_pipe(to, other).wait();
+    let refused = refused.map(|_| ()).unwrap_err();
+    assert!(
+        matches!(refused, ObjectError::NotLinked { .. }),
+        "{refused}"
+    );
+    assert_eq!(None, listener.events().try_next());
+    // Nobody listens any more.
+    listener.close().wait().unwrap();
+    wait_for("nobody listens", || {
+        let refused = near.router.connect_pipe(to, secret()).wait();
+        matches!(refused, Err(ObjectError::NotLinked { .. })).then_some(())
+    });
+}
