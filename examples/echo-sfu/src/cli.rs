@@ -81,6 +81,30 @@ pub struct Cli {
     #[arg(long, help_heading = "Media")]
     pub plain_rtp: bool,
 
+    /// Let other servers pipe to this one: what they publish is in the rooms here. Reachable as it is,
+    /// without a NAT in between.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "pipe_secret_file",
+        help_heading = "Pipes"
+    )]
+    pub pipe_listen: Option<SocketAddr>,
+
+    /// Pipe everything that is published here to this server. Can be given several times.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "pipe_secret_file",
+        help_heading = "Pipes"
+    )]
+    pub pipe_to: Vec<SocketAddr>,
+
+    /// A file of at least 16 bytes that both servers have, and nobody else. "openssl rand -hex 32"
+    /// makes one.
+    #[arg(long, value_name = "FILE", help_heading = "Pipes")]
+    pub pipe_secret_file: Option<PathBuf>,
+
     /// Sessions at a time. One more is answered 503.
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
     pub max_sessions: u32,
@@ -129,7 +153,7 @@ impl Cli {
         Ok(())
     }
 
-    /// What concerns the SFU itself.
+    /// What concerns the SFU itself, but for the secret, which is in a file.
     pub fn sfu_options(&self) -> SfuOptions {
         SfuOptions {
             workers: self.workers.into(),
@@ -140,6 +164,9 @@ impl Cli {
             max_sessions: self.max_sessions.try_into().unwrap_or(usize::MAX),
             max_rooms: self.max_rooms.try_into().unwrap_or(usize::MAX),
             plain_rtp: self.plain_rtp,
+            pipe_listen: self.pipe_listen,
+            pipe_to: self.pipe_to.clone(),
+            pipe_secret: None,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use echo_sfu::cli::Cli;
 use echo_sfu::http::{RouteOptions, ServerOptions, Tls, routes, serve};
-use echo_sfu::{Sfu, Signaling};
+use echo_sfu::{PipeSecret, PipeSecretTooShort, Sfu, Signaling};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -25,6 +26,10 @@ enum Failure {
     Listen(SocketAddr, #[source] std::io::Error),
     #[error("cannot serve HTTPS")]
     Tls(#[from] echo_sfu::http::TlsError),
+    #[error("cannot read the secret for pipes")]
+    Secret(#[source] std::io::Error),
+    #[error("--pipe-secret-file")]
+    ShortSecret(#[from] PipeSecretTooShort),
     #[error("a thread of the SFU did not end well")]
     End(#[from] rtc_thread::JoinError),
 }
@@ -64,18 +69,31 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         }
         _ => None,
     };
-    let sfu = Sfu::start(cli.sfu_options())?;
+    let mut options = cli.sfu_options();
+    if let Some(file) = &cli.pipe_secret_file {
+        options.pipe_secret = Some(read_secret(file)?);
+    }
+    let sfu = Sfu::start(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("http")
         .enable_all()
         .build()
         .map_err(Failure::Runtime)?;
+    if let Some(address) = sfu.pipe_address() {
+        println!("Pipes on TCP {address}");
+    }
     runtime.block_on(serve_http(cli, tls, sfu.signaling(), &sfu.udp_addresses()))?;
     drop(runtime);
     sfu.shutdown()?;
     println!("Ended.");
     Ok(())
+}
+
+/// Whether or not its last line ends as lines do, it is the same secret.
+fn read_secret(file: &Path) -> Result<PipeSecret, Failure> {
+    let bytes = std::fs::read(file).map_err(Failure::Secret)?;
+    Ok(PipeSecret::new(bytes.trim_ascii_end())?)
 }
 
 async fn serve_http(

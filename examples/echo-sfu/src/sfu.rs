@@ -6,7 +6,9 @@ use rtc_thread::{Builder, JoinError, PanicPolicy, PostError, SpawnError, Thread,
 use thiserror::Error;
 
 use crate::network::{NetworkError, NetworkOptions, NetworkThreads};
-use crate::signaling::{Limits, PlainHost, Signaling, State, Workers};
+use crate::objects::{ObjectError, PipeListener};
+use crate::pipe_link::PipeSecret;
+use crate::signaling::{Limits, Pipes, PlainHost, Signaling, State, Workers};
 
 /// Options of an [`Sfu`].
 #[derive(Debug, Clone)]
@@ -28,6 +30,12 @@ pub struct SfuOptions {
     /// Whether plain RTP may be used. It is not authenticated: whoever reaches the API can have media
     /// sent anywhere, and whoever reaches a port can send media.
     pub plain_rtp: bool,
+    /// Where other processes may pipe to here, if they may: what they publish is in the rooms here.
+    pub pipe_listen: Option<SocketAddr>,
+    /// Processes to which everything is piped that is published here.
+    pub pipe_to: Vec<SocketAddr>,
+    /// What those processes know, too. Needed for either.
+    pub pipe_secret: Option<PipeSecret>,
 }
 
 impl Default for SfuOptions {
@@ -41,6 +49,9 @@ impl Default for SfuOptions {
             max_sessions: 500,
             max_rooms: 100,
             plain_rtp: false,
+            pipe_listen: None,
+            pipe_to: Vec::new(),
+            pipe_secret: None,
         }
     }
 }
@@ -67,6 +78,9 @@ pub enum StartError {
     /// The network threads could not be set up.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// Pipes could not be listened for.
+    #[error(transparent)]
+    Pipe(#[from] ObjectError),
     /// A thread could not be started.
     #[error(transparent)]
     Thread(#[from] SpawnError),
@@ -89,6 +103,7 @@ impl From<PostError> for StartError {
 pub struct Sfu {
     signaling: Signaling,
     networks: NetworkThreads,
+    pipe_address: Option<SocketAddr>,
     /// Signaling and workers: they give others work, and are to end first.
     deciding: Vec<Thread>,
     moving: Vec<Thread>,
@@ -162,15 +177,17 @@ impl Sfu {
             bind: options.udp_bind,
             announced: announced.clone(),
         });
+        let (pipes, pipe_address) = make_pipes(&options, &workers)?;
         let to_networks = networks.clone();
         let state = ThreadBound::new(&signaling_handle, move || {
-            State::new(workers, to_networks, limits, plain)
+            State::new(workers, to_networks, limits, plain, pipes)
         })?;
         let own = state.clone();
         state.post(move |state| state.connect(own))?;
         Ok(Self {
             signaling: Signaling::new(state),
             networks,
+            pipe_address,
             deciding,
             moving,
         })
@@ -184,6 +201,11 @@ impl Sfu {
     /// The addresses of the UDP sockets, one for each network thread.
     pub fn udp_addresses(&self) -> Vec<SocketAddr> {
         self.networks.udp_addresses()
+    }
+
+    /// Where other processes may pipe to, if they may.
+    pub fn pipe_address(&self) -> Option<SocketAddr> {
+        self.pipe_address
     }
 
     /// Ends all sessions with a goodbye to their clients, then the threads. Blocks.
@@ -219,6 +241,25 @@ impl Drop for Sfu {
             tracing::error!(%error, "the SFU did not end well");
         }
     }
+}
+
+fn make_pipes(
+    options: &SfuOptions,
+    workers: &Workers,
+) -> Result<(Option<Pipes>, Option<SocketAddr>), StartError> {
+    if options.pipe_listen.is_none() && options.pipe_to.is_empty() {
+        return Ok((None, None));
+    }
+    let secret = options.pipe_secret.clone();
+    let secret = secret.ok_or(StartError::Options("pipes need a secret"))?;
+    let worker = workers.all().next().ok_or(StartError::ThreadEnded)?;
+    let hub = worker.create_router().wait()?;
+    let listen = |bind| hub.listen_for_pipes(bind, secret.clone()).wait();
+    let listener = options.pipe_listen.map(listen).transpose()?;
+    let address = listener.as_ref().map(PipeListener::local_address);
+    let to = options.pipe_to.iter();
+    let to = to.map(|remote| (*remote, secret.clone())).collect();
+    Ok((Some(Pipes::new(hub, listener, to)), address))
 }
 
 fn announced_addresses(options: &SfuOptions) -> Vec<IpAddr> {

@@ -16,7 +16,7 @@ use super::plain_transport::PlainRemote;
 use super::{Network, State};
 use crate::objects::{RouterAddress, TransportId};
 use crate::pipe_link::{Heard, Message, PipeSecret, Protocol, Role};
-use crate::rtp::srtp::{SrtpReceiver, SrtpSender};
+use crate::rtp::srtp::{SrtpKey, SrtpReceiver, SrtpSender};
 
 /// Who has not shown by then that it has the secret will not.
 const TIME_TO_AGREE: Duration = Duration::from_secs(5);
@@ -71,8 +71,8 @@ struct Link {
     listener: Option<TransportId>,
     /// Until both ends are known to have the secret: who is waiting for that.
     opened: Option<LinkOpened>,
-    /// Until then, what the other end's media will be decrypted with.
-    receiver: Option<Box<SrtpReceiver>>,
+    /// Until there is a port for media: what it will be encrypted and decrypted with.
+    keys: Option<(SrtpKey, SrtpKey)>,
 }
 
 impl std::fmt::Debug for Link {
@@ -135,7 +135,7 @@ impl Network {
             owner,
             listener: None,
             opened: Some(opened),
-            receiver: None,
+            keys: None,
         };
         self.0.borrow_mut().add_link(own, id, link);
     }
@@ -288,7 +288,7 @@ impl State {
             owner: known.owner.clone(),
             listener: Some(listener),
             opened: Some(opened),
-            receiver: None,
+            keys: None,
         };
         self.add_link(own, id, link);
         self.flush_link(id);
@@ -308,11 +308,8 @@ impl State {
         let outcome = link.protocol.hear(bytes, &mut heard);
         for heard in heard {
             let taken = match heard {
-                Heard::Keys { ours, theirs } => {
-                    let keys = (SrtpSender::new(&ours), SrtpReceiver::new(&theirs));
-                    self.open_media(own, id, keys, now)
-                }
-                Heard::Message(message) => self.take_message(id, message, now),
+                Heard::Keys { ours, theirs } => self.keys_known(own, id, (ours, theirs), now),
+                Heard::Message(message) => self.take_message(own, id, message, now),
             };
             if let Err(reason) = taken {
                 return self.break_link(id, &reason);
@@ -323,12 +320,33 @@ impl State {
         }
     }
 
+    /// Who connects is ready first. Who listens does not know yet whether the other end has the secret,
+    /// and opens nothing for a stranger.
+    fn keys_known(
+        &mut self,
+        own: &Weak<RefCell<Self>>,
+        id: TransportId,
+        keys: (SrtpKey, SrtpKey),
+        now: Instant,
+    ) -> Result<(), String> {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return Ok(());
+        };
+        if link.listener.is_none() {
+            self.open_media(own, id, &keys.0, now)?;
+        }
+        if let Some(link) = self.pipes.links.get_mut(&id) {
+            link.keys = Some(keys);
+        }
+        Ok(())
+    }
+
     /// Opens the port for media, and says where it is.
     fn open_media(
         &mut self,
         own: &Weak<RefCell<Self>>,
         id: TransportId,
-        (sender, receiver): (SrtpSender, SrtpReceiver),
+        ours: &SrtpKey,
         now: Instant,
     ) -> Result<(), String> {
         let Some(link) = self.pipes.links.get_mut(&id) else {
@@ -336,7 +354,6 @@ impl State {
         };
         let local = link.socket.local_addr();
         let local = local.map_err(|error| error.to_string())?;
-        link.receiver = Some(Box::new(receiver));
         let order = OpenPlain {
             id,
             owner: link.owner.clone(),
@@ -345,7 +362,7 @@ impl State {
             with_rtcp_port: false,
             learns: false,
             silence_limit: None,
-            sender: Some(sender),
+            sender: Some(SrtpSender::new(ours)),
             ssrc: id.number() as u32,
         };
         let opened = self.open_plain(own, order, now);
@@ -357,6 +374,7 @@ impl State {
 
     fn take_message(
         &mut self,
+        own: &Weak<RefCell<Self>>,
         id: TransportId,
         message: Message,
         now: Instant,
@@ -364,35 +382,50 @@ impl State {
         let Some(link) = self.pipes.links.get_mut(&id) else {
             return Ok(());
         };
-        match (link.opened.take(), message) {
-            (Some(opened), Message::Ready { udp_port }) => {
-                let Some(peer) = link.socket.peer_addr() else {
-                    link.opened = Some(opened);
-                    return Err("the other end is nowhere".to_owned());
-                };
-                let remote = PlainRemote {
-                    rtp: Some(SocketAddr::new(peer.ip(), udp_port)),
-                    rtcp: None,
-                    receiver: link.receiver.take(),
-                };
-                self.with_plain(id, now, |plain, outbox| {
-                    plain.connect(remote, outbox);
-                    None
-                });
-                tracing::info!(transport = ?id, %peer, "linked to another process");
-                opened(Ok(()));
+        match (link.opened.is_some(), message) {
+            (true, Message::Ready { udp_port }) => self.link_ready(own, id, udp_port, now),
+            (true, _) => Err("it is not ready".to_owned()),
+            (false, Message::Ready { .. }) => Err("it is ready twice".to_owned()),
+            (false, message) => {
+                let owner = &link.owner;
+                owner.post(move |router| router.pipe_says(id, message));
                 Ok(())
-            }
-            (None, Message::Ready { .. }) => Err("it is ready twice".to_owned()),
-            (None, message) => {
-                link.owner.post(move |router| router.pipe_says(id, message));
-                Ok(())
-            }
-            (opened, _) => {
-                link.opened = opened;
-                Err("it is not ready".to_owned())
             }
         }
+    }
+
+    /// The other end has the secret, and takes media at that port.
+    fn link_ready(
+        &mut self,
+        own: &Weak<RefCell<Self>>,
+        id: TransportId,
+        udp_port: u16,
+        now: Instant,
+    ) -> Result<(), String> {
+        let Some(link) = self.pipes.links.get_mut(&id) else {
+            return Ok(());
+        };
+        let is_asked = link.listener.is_some();
+        let peer = link.socket.peer_addr().zip(link.keys.take());
+        let (peer, (ours, theirs)) = peer.ok_or("the other end is nowhere")?;
+        if is_asked {
+            self.open_media(own, id, &ours, now)?;
+        }
+        let remote = PlainRemote {
+            rtp: Some(SocketAddr::new(peer.ip(), udp_port)),
+            rtcp: None,
+            receiver: Some(Box::new(SrtpReceiver::new(&theirs))),
+        };
+        self.with_plain(id, now, |plain, outbox| {
+            plain.connect(remote, outbox);
+            None
+        });
+        let link = self.pipes.links.get_mut(&id);
+        if let Some(opened) = link.and_then(|link| link.opened.take()) {
+            tracing::info!(transport = ?id, %peer, "linked to another process");
+            opened(Ok(()));
+        }
+        Ok(())
     }
 
     fn say_on_pipe(&mut self, id: TransportId, message: &Message) {

@@ -21,9 +21,10 @@ use super::plain_transport::PlainState;
 use super::producer::{Producer, ProducerEvent, ProducerOptions, ProducerSource};
 use super::replica::{Replica, Versioned};
 use super::router::{Router, RouterState};
-use super::rtp_parameters::{MediaKind, RtpCapabilities, RtpParameters};
+use super::rtp_parameters::{RtpCapabilities, RtpParameters};
 use super::transport::{self, TransportKind, TransportState};
 use crate::Operation;
+use crate::media::TrackInfo;
 use crate::network::{ConnectPipe, ListenForPipes, Network};
 use crate::operation::ReplyTo;
 use crate::pipe_link::{Message, PipeSecret, PipedState};
@@ -40,7 +41,7 @@ pub enum RemotePipeEvent {
         /// What it is here.
         producer: ProducerId,
         /// What it sends.
-        kind: MediaKind,
+        track: TrackInfo,
         /// What the other process says about it.
         label: Arc<str>,
     },
@@ -529,6 +530,7 @@ impl RouterState {
         if label.len() > MAX_LABEL {
             return Err(ObjectError::TooMany(MAX_LABEL));
         }
+        let track = parameters.track()?;
         let id = ProducerId::next();
         let (on_network, media) = self.add_arriving(id, link, parameters.check()?)?;
         let source = ProducerSource::Process {
@@ -552,7 +554,7 @@ impl RouterState {
         pipe.plain.name_producer(name, id);
         pipe.events.send(RemotePipeEvent::Produced {
             producer: id,
-            kind: parameters.kind,
+            track,
             label: label.into(),
         });
         Ok(())

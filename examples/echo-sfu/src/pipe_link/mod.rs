@@ -86,7 +86,8 @@ pub(crate) struct Protocol {
 #[derive(Debug)]
 enum State {
     Hello(PipeSecret),
-    Open(Direction, Direction),
+    /// Ours, and theirs.
+    Open(Box<[Direction; 2]>),
 }
 
 /// One direction of what is said.
@@ -128,9 +129,10 @@ impl Protocol {
     ///
     /// It is longer than what the other end listens to.
     pub(crate) fn say(&mut self, message: &Message) -> Result<(), LinkError> {
-        let State::Open(ours, _) = &mut self.state else {
+        let State::Open(directions) = &mut self.state else {
             return Ok(());
         };
+        let [ours, _] = &mut **directions;
         let text = serde_json::to_vec(message).map_err(|_| LinkError::NotUnderstood)?;
         let length = u32::try_from(text.len()).map_err(|_| LinkError::TooLong)?;
         if text.len() > MAX_TEXT {
@@ -172,12 +174,13 @@ impl Protocol {
                         ours,
                         theirs,
                     } = agreed.ok_or(LinkError::NoRandom)?;
-                    self.state = State::Open(Direction::new(say), Direction::new(hear));
+                    self.state = State::Open([say, hear].map(Direction::new).into());
                     heard.push(Heard::Keys { ours, theirs });
                     HELLO
                 }
-                State::Open(_, theirs) => {
-                    let Some((text, code)) = read_frame(rest)? else {
+                State::Open(directions) => {
+                    let [_, theirs] = &mut **directions;
+                    let Some(Frame { text, code }) = read_frame(rest)? else {
                         break;
                     };
                     hmac::verify(&theirs.key, &theirs.numbered(text), code)
@@ -217,8 +220,14 @@ fn read_hello(bytes: &[u8]) -> Result<Option<&[u8; NONCE]>, LinkError> {
     Ok(nonce.first_chunk())
 }
 
-/// Text and code; `None` as long as something is missing.
-fn read_frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, LinkError> {
+/// A message as it was received.
+struct Frame<'b> {
+    text: &'b [u8],
+    code: &'b [u8],
+}
+
+/// `None` as long as something is missing.
+fn read_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, LinkError> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Ok(None);
     };
@@ -230,7 +239,7 @@ fn read_frame(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, LinkError> {
     let Some((text, rest)) = rest.split_at_checked(length) else {
         return Ok(None);
     };
-    Ok(rest.get(..CODE).map(|code| (text, code)))
+    Ok(rest.get(..CODE).map(|code| Frame { text, code }))
 }
 
 #[cfg(test)]
@@ -274,8 +283,8 @@ mod tests {
     fn who_shares_a_secret_understands_each_other() {
         let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
         let [theirs, ours] = greet(&mut one, &mut other);
-        assert_eq!(ours, (theirs.1.clone(), theirs.0.clone()));
         assert_ne!(ours.0, ours.1);
+        assert_eq!(ours, (theirs.1, theirs.0));
         for _ in 0..3 {
             one.say(&CLOSED).unwrap();
             assert!(is_closed(&carry(&mut one, &mut other).unwrap()));

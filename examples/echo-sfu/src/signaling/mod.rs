@@ -5,6 +5,7 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod pipes;
 mod plain;
 mod workers;
 
@@ -30,6 +31,7 @@ pub(crate) use workers::Workers;
 /// How often network threads are asked for a sign of life, while there is anybody to serve.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
 
+pub(crate) use pipes::Pipes;
 pub(crate) use plain::PlainHost;
 pub use plain::{PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish, PlainPublished};
 
@@ -174,6 +176,8 @@ pub(crate) struct State {
     limits: Limits,
     /// None, if nobody may use plain RTP.
     plain: Option<PlainHost>,
+    /// None, if nothing is piped to or from other processes.
+    pipes: Option<Pipes>,
     sessions_ever: u64,
     sessions: BTreeMap<SessionKey, Session>,
     tokens: HashMap<SessionToken, SessionKey>,
@@ -198,6 +202,8 @@ enum SessionTransport {
     WebRtc(Box<WebRtcTransport>),
     /// One for each stream; and until all of them are there, what is to become of them.
     Plain(Vec<PlainTransport>, Option<plain::PlainOpening>),
+    /// It is a session of another process.
+    Remote(pipes::RemotePublisher),
 }
 
 /// Where a session belongs.
@@ -242,6 +248,7 @@ impl State {
         networks: NetworkThreads,
         limits: Limits,
         plain: Option<PlainHost>,
+        pipes: Option<Pipes>,
     ) -> Self {
         Self {
             own: None,
@@ -250,6 +257,7 @@ impl State {
             is_taking_pulses: false,
             limits,
             plain,
+            pipes,
             sessions_ever: 0,
             sessions: BTreeMap::new(),
             tokens: HashMap::new(),
@@ -260,6 +268,7 @@ impl State {
     pub(crate) fn connect(&mut self, own: ThreadBound<Self>) {
         self.workers.watch_all(&own);
         self.own = Some(own);
+        self.begin_pipes();
     }
 
     fn echo(&mut self, offer: String, reply: ReplyTo<Answer>) {
@@ -498,8 +507,9 @@ impl State {
             session.transport = Some(SessionTransport::WebRtc(Box::new(transport)));
             answer
         });
-        if outcome.is_err() {
-            self.session_ended(key);
+        match &outcome {
+            Ok(_) => self.pipe_publisher(key),
+            Err(_) => self.session_ended(key),
         }
         if let Some(reply) = reply {
             reply.send(outcome);
@@ -579,7 +589,8 @@ impl State {
                     opening.abandon(ApiError::UnknownSession);
                 }
             }
-            None => {}
+            // What it is piped from has ended, or will go on without being in the room.
+            Some(SessionTransport::Remote(_)) | None => {}
         }
         match session.place {
             Place::Echo => {}

@@ -331,7 +331,7 @@ impl State {
         };
         let Some((transports, opening)) = self.plain_opening(key) else {
             // It was ended meanwhile.
-            let _ = transport.close();
+            drop(transport.close());
             return;
         };
         transport.events().hand_to(&own, move |state, event| {
@@ -459,6 +459,7 @@ impl State {
                     publisher,
                     streams: producers.into_values().map(|(_, stream)| stream).collect(),
                 }));
+                self.pipe_publisher(key);
             }
             (
                 Some(PlainPurpose::Play {

@@ -94,7 +94,7 @@ impl Workers {
     }
 
     /// All workers, whether or not they have failed.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Worker> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Worker> {
         self.places.iter().map(|place| &place.worker)
     }
 

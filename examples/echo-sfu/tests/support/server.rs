@@ -151,6 +151,16 @@ impl Server {
         self.address
     }
 
+    /// What follows the beginning of a line that the server has written.
+    #[track_caller]
+    pub(crate) fn said(&self, beginning: &str) -> String {
+        wait_for(beginning, || {
+            let lines = self.output.lock().unwrap().clone();
+            let found = lines.iter().find_map(|line| line.strip_prefix(beginning));
+            found.map(str::to_owned).ok_or(lines)
+        })
+    }
+
     /// Where something is on this server.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
