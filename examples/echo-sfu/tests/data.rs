@@ -3,8 +3,9 @@
 
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod rtc_client;
+mod world;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use echo_sfu::objects::{
@@ -12,128 +13,20 @@ use echo_sfu::objects::{
     DataMessage, DataProducer, DataProducerEvent, DataProducerOptions, DataReliability,
     DirectTransport, ObjectError, Purpose, Router, TransportEvent, WebRtcTransport, Worker,
 };
-use echo_sfu::{
-    NetworkOptions, NetworkThreads, Offer, OfferedFlow, RoomName, Sfu, SfuOptions, Signaling,
-};
+use echo_sfu::{Offer, OfferedFlow, RoomName, Sfu, SfuOptions, Signaling};
 use rtc_client::{Client, Message};
-use rtc_thread::{Simulation, Thread, process_all_queued};
-use socket_server::HostOptions;
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::format::Codec;
 use str0m::media::Direction;
+use world::{Here, World, in_every_world};
 
 const USUAL: &[Codec] = &[Codec::Opus, Codec::Vp8];
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the threads of a test are.
-enum World {
-    Real,
-    Simulated(Simulation),
-}
-
-fn in_every_world(test: impl Fn(&World)) {
-    test(&World::Real);
-    for _ in 0..10 {
-        test(&World::Simulated(Simulation::from_env("RTC_SEED")));
-    }
-}
-
-/// Two network threads, and a worker on which they move what there is to be moved.
-struct Here {
-    worker: Worker,
-    networks: NetworkThreads,
-    router: Router,
-    threads: Vec<Thread>,
-}
-
-impl World {
-    fn here(&self) -> Here {
-        let network_threads: Vec<(Thread, SocketAddr)> = match self {
-            Self::Real => (0..2)
-                .map(|n| {
-                    let thread = Thread::builder().name(format!("network {n}"));
-                    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                    (thread.with_sockets().spawn().unwrap(), any)
-                })
-                .collect(),
-            Self::Simulated(simulation) => {
-                let host = simulation.network().add_host(HostOptions::new("sfu"));
-                let host = host.unwrap();
-                (0..2)
-                    .map(|n| {
-                        let name = format!("network {n}");
-                        let thread = simulation.thread_on(&host, &name).unwrap();
-                        (thread, SocketAddr::new(host.v4(), 5000 + n))
-                    })
-                    .collect()
-            }
-        };
-        let handles: Vec<_> = network_threads
-            .iter()
-            .map(|(thread, bind)| {
-                let options = NetworkOptions {
-                    bind: *bind,
-                    announced: vec![bind.ip()],
-                };
-                (thread.handle(), options)
-            })
-            .collect();
-        let pairs = handles.iter().map(|(own, options)| (own, options.clone()));
-        let networks = NetworkThreads::new(pairs).unwrap();
-        let mut threads: Vec<_> = network_threads.into_iter().map(|(own, _)| own).collect();
-        let thread = self.thread("worker");
-        let worker = Worker::with_networks(&thread, networks.clone()).unwrap();
-        let router = worker.create_router().wait().unwrap();
-        // The workers end first, as the fields of the vector are dropped.
-        threads.insert(0, thread);
-        Here {
-            worker,
-            networks,
-            router,
-            threads,
-        }
-    }
-
-    fn thread(&self, name: &str) -> Thread {
-        let builder = Thread::builder().name(name);
-        match self {
-            Self::Real => builder.spawn(),
-            Self::Simulated(simulation) => builder.simulate(simulation),
-        }
-        .unwrap()
-    }
-
-    /// Lets everything happen that is under way.
-    fn settle(&self) {
-        match self {
-            // What is under way may have to go to and fro.
-            Self::Real => (0..4).for_each(|_| process_all_queued().unwrap()),
-            Self::Simulated(simulation) => simulation.run_for(Duration::from_millis(10)),
-        }
-    }
-}
-
-impl Here {
-    fn direct(&self) -> DirectTransport {
-        self.router.create_direct_transport().wait().unwrap()
-    }
-
+/// Clients, for those who have some.
+trait Clients {
     /// A client with these channels, and its transport, connected.
-    fn client(&self, purpose: Purpose, channels: &[&str]) -> (Client, WebRtcTransport) {
-        let (direction, flow) = match purpose {
-            Purpose::Produce => (Direction::SendOnly, OfferedFlow::ToUs),
-            Purpose::Echo => (Direction::SendRecv, OfferedFlow::Both),
-            _ => (Direction::RecvOnly, OfferedFlow::FromUs),
-        };
-        let channels: Vec<_> = channels.iter().map(|label| channel(label)).collect();
-        let (mut client, offer, pending) = Client::offer_with_channels(direction, USUAL, &channels);
-        let offer = Offer::parse(&offer, flow).unwrap();
-        let transport = self.router.create_webrtc_transport(offer, purpose);
-        let transport = transport.wait().unwrap();
-        client.accept(pending, transport.answer());
-        client.run_until("connected", |client| client.connected);
-        (client, transport)
-    }
+    fn client(&self, purpose: Purpose, channels: &[&str]) -> (Client, WebRtcTransport);
 
     /// A client that sends, with these channels open.
     fn publisher(&self, channels: &[&str]) -> (Client, WebRtcTransport) {
@@ -149,12 +42,23 @@ impl Here {
         let producers = publisher.producers().iter().map(|own| own.id()).collect();
         self.client(Purpose::Consume(producers), &["own"])
     }
+}
 
-    fn stop(self) {
-        self.networks.close_all();
-        for thread in self.threads {
-            thread.stop().unwrap();
-        }
+impl Clients for Here {
+    fn client(&self, purpose: Purpose, channels: &[&str]) -> (Client, WebRtcTransport) {
+        let (direction, flow) = match purpose {
+            Purpose::Produce => (Direction::SendOnly, OfferedFlow::ToUs),
+            Purpose::Echo => (Direction::SendRecv, OfferedFlow::Both),
+            _ => (Direction::RecvOnly, OfferedFlow::FromUs),
+        };
+        let channels: Vec<_> = channels.iter().map(|label| channel(label)).collect();
+        let (mut client, offer, pending) = Client::offer_with_channels(direction, USUAL, &channels);
+        let offer = Offer::parse(&offer, flow).unwrap();
+        let transport = self.router.create_webrtc_transport(offer, purpose);
+        let transport = transport.wait().unwrap();
+        client.accept(pending, transport.answer());
+        client.run_until("connected", |client| client.connected);
+        (client, transport)
     }
 }
 

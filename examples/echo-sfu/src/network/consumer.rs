@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use str0m::media::{MediaKind, Mid};
 
+use super::direct::Outlet;
 use super::source::Origin;
-use super::transport::Way;
 use crate::objects::{ConsumerEvent, TransportId};
 use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
 use crate::rtp::packet::MediaPacket;
@@ -80,7 +80,7 @@ impl Consumer {
         &mut self,
         now: Instant,
         packet: &MediaPacket,
-        way: &mut Way<'_>,
+        way: &mut impl Outlet,
     ) -> Forwarded {
         match self.stream.rewrite(now, packet) {
             None => Forwarded::NotForIt,
@@ -90,7 +90,12 @@ impl Consumer {
     }
 
     /// Sends a packet again that was lost. False if there is no room for it.
-    pub(super) fn resend(&self, resend: &Resend, packet: &MediaPacket, way: &mut Way<'_>) -> bool {
+    pub(super) fn resend(
+        &self,
+        resend: &Resend,
+        packet: &MediaPacket,
+        way: &mut impl Outlet,
+    ) -> bool {
         self.write(&resend.original, packet, Some(resend), way)
     }
 
@@ -99,7 +104,7 @@ impl Consumer {
         rewritten: &Rewritten,
         packet: &MediaPacket,
         resend: Option<&Resend>,
-        way: &mut Way<'_>,
+        way: &mut impl Outlet,
     ) -> bool {
         let rtx = resend.and_then(|resend| resend.rtx.as_ref());
         let (ssrc, payload_type, sequence) = match rtx {
@@ -118,7 +123,7 @@ impl Consumer {
             &self.extensions,
             self.mid.as_deref(),
             &packet.extensions,
-            Some(absolute_send_time(way.clock)),
+            Some(absolute_send_time(way.clock())),
             &mut header,
         );
         // Only what is changed is copied before it is encrypted.

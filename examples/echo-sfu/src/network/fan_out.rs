@@ -159,8 +159,9 @@ impl State {
         packets: impl Iterator<Item = &'a MediaPacket>,
     ) {
         let clock = self.sending_time(now);
-        let Some((consumer, mut way)) = self.on_its_way(consumer, clock) else {
-            return;
+        let id = consumer;
+        let Some((consumer, mut way)) = self.on_its_way(id, clock) else {
+            return self.deliver_to_application(now, id, packets);
         };
         let (mut forwarded, mut dropped) = (0, 0);
         for packet in packets {
@@ -417,7 +418,7 @@ impl State {
         NtpTime::since_unix_epoch(self.sending_time(now))
     }
 
-    fn sending_time(&self, now: Instant) -> Duration {
+    pub(super) fn sending_time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
 }

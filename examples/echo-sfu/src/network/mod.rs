@@ -261,8 +261,13 @@ impl Network {
     /// Takes nothing more of a producer.
     pub(crate) fn remove_producer(&mut self, producer: ProducerId) {
         self.act(|state, _| {
-            if let Some(source) = state.sources.remove(&producer) {
-                state.forget_plain_producer(source.transport, producer);
+            let Some(source) = state.sources.remove(&producer) else {
+                return;
+            };
+            state.forget_plain_producer(source.transport, producer);
+            let transport = state.transports.get_mut(&source.transport);
+            if let Some(direct) = transport.and_then(Transport::direct) {
+                direct.forget_producer(producer);
             }
         });
     }
@@ -519,6 +524,9 @@ impl State {
             transport.consumers.retain(|own| *own != id);
             if let Some(plain) = transport.plain() {
                 plain.say_goodbye(consumer.ssrc, &mut self.outbox);
+            }
+            if let Some(direct) = transport.direct() {
+                direct.forget_consumer(id);
             }
         }
         self.leave_fan_out(id, consumer.origin);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rtc_thread::DelayedTask;
 use socket_server::{Envelope, SendBatch};
 
+use super::direct::DirectTransport;
 use super::downlink::Downlink;
 use super::outbox::Outbox;
 use super::plain_transport::PlainTransport;
@@ -37,7 +38,7 @@ pub(super) enum Kind {
     WebRtc(Box<WebRtcTransport>),
     Plain(Box<PlainTransport>),
     /// To the application.
-    Direct,
+    Direct(Box<DirectTransport>),
 }
 
 /// How packets go out on a transport.
@@ -101,14 +102,14 @@ impl Transport {
     pub(super) fn webrtc(&mut self) -> Option<&mut WebRtcTransport> {
         match &mut self.kind {
             Kind::WebRtc(transport) => Some(transport),
-            Kind::Plain(_) | Kind::Direct => None,
+            Kind::Plain(_) | Kind::Direct(_) => None,
         }
     }
 
     pub(super) fn plain(&mut self) -> Option<&mut PlainTransport> {
         match &mut self.kind {
             Kind::Plain(transport) => Some(transport),
-            Kind::WebRtc(_) | Kind::Direct => None,
+            Kind::WebRtc(_) | Kind::Direct(_) => None,
         }
     }
 
@@ -117,7 +118,7 @@ impl Transport {
         match &mut self.kind {
             Kind::WebRtc(transport) => Some(&mut transport.timer),
             Kind::Plain(transport) => Some(&mut transport.timer),
-            Kind::Direct => None,
+            Kind::Direct(_) => None,
         }
     }
 
@@ -126,7 +127,14 @@ impl Transport {
         match &mut self.kind {
             Kind::WebRtc(transport) => transport.advance(now, outbox),
             Kind::Plain(transport) => transport.after(now, outbox),
-            Kind::Direct => None,
+            Kind::Direct(_) => None,
+        }
+    }
+
+    pub(super) fn direct(&mut self) -> Option<&mut DirectTransport> {
+        match &mut self.kind {
+            Kind::Direct(transport) => Some(transport),
+            Kind::WebRtc(_) | Kind::Plain(_) => None,
         }
     }
 
@@ -145,7 +153,7 @@ impl Transport {
                 clock,
             }),
             Kind::Plain(transport) => transport.way(touched, clock),
-            Kind::Direct => None,
+            Kind::Direct(_) => None,
         }
     }
 
@@ -157,7 +165,7 @@ impl Transport {
         clock: Duration,
     ) -> Option<Way<'a>> {
         match self.kind {
-            Kind::WebRtc(_) | Kind::Direct => self.way(datagrams, touched, clock),
+            Kind::WebRtc(_) | Kind::Direct(_) => self.way(datagrams, touched, clock),
             Kind::Plain(ref mut transport) => transport.reporting_way(touched),
         }
     }
@@ -165,7 +173,7 @@ impl Transport {
     /// What there is to report of what arrives, and who does; `None` where that is done elsewhere.
     pub(super) fn reception(&mut self, now: Instant) -> Option<(u32, Vec<ReportBlock>)> {
         match &mut self.kind {
-            Kind::WebRtc(_) | Kind::Direct => None,
+            Kind::WebRtc(_) | Kind::Direct(_) => None,
             Kind::Plain(transport) => Some(transport.reception(now)),
         }
     }
@@ -175,7 +183,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.remote(),
             Kind::Plain(transport) => transport.remote(),
-            Kind::Direct => None,
+            Kind::Direct(_) => None,
         }
     }
 
@@ -184,7 +192,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_connected(),
             Kind::Plain(transport) => transport.is_connected(),
-            Kind::Direct => true,
+            Kind::Direct(_) => true,
         }
     }
 
@@ -202,7 +210,11 @@ impl Transport {
                 transport.request_key_frame(producer, outbox);
                 None
             }
-            Kind::Direct => None,
+            Kind::Direct(_) => {
+                self.owner
+                    .post(move |router| router.key_frame_requested(producer));
+                None
+            }
         }
     }
 
@@ -212,7 +224,7 @@ impl Transport {
             Kind::WebRtc(transport) => transport.close(now, outbox),
             // Its consumers have said goodbye, each for itself.
             Kind::Plain(_) => {}
-            Kind::Direct => {}
+            Kind::Direct(_) => {}
         }
     }
 
@@ -221,7 +233,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.produced().collect(),
             Kind::Plain(transport) => transport.produced().collect(),
-            Kind::Direct => Vec::new(),
+            Kind::Direct(transport) => transport.produced().collect(),
         }
     }
 
@@ -230,7 +242,7 @@ impl Transport {
         match &self.kind {
             Kind::WebRtc(transport) => transport.is_silent(now),
             Kind::Plain(transport) => transport.is_silent(now),
-            Kind::Direct => false,
+            Kind::Direct(_) => false,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::address::RouterAddress;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, TransportId};
+use super::mailbox::Mailbox;
 use super::on_network::ConsumerOnNetwork;
 use super::pipe::PipedTo;
 use super::replica::{Replica, Versioned};
@@ -78,6 +79,7 @@ pub struct Consumer {
     router: RouterAddress,
     /// What its producer was when it came into being.
     began_with: bool,
+    packets: Option<Mailbox<Vec<u8>>>,
     events: Events<ConsumerEvent>,
 }
 
@@ -94,8 +96,22 @@ impl Consumer {
             producer,
             router,
             began_with,
+            packets: None,
             events,
         }
+    }
+
+    pub(super) fn with_packets(mut self, packets: Mailbox<Vec<u8>>) -> Self {
+        self.packets = Some(packets);
+        self
+    }
+
+    /// RTP packets for the application; `None` unless it is on a
+    /// [`DirectTransport`](super::DirectTransport), and its producer sends media.
+    ///
+    /// mediasoup: the `rtp` event.
+    pub fn packets(&mut self) -> Option<&mut Mailbox<Vec<u8>>> {
+        self.packets.as_mut()
     }
 
     /// Its name.

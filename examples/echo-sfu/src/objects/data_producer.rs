@@ -166,7 +166,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn reserve(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+    pub(super) fn reserve(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
         let before = all.fetch_add(bytes, Ordering::Relaxed);
         // Dropped, and so given back, if it is too much.
         let waiting = Self {

@@ -49,6 +49,12 @@ pub enum ObjectError {
     /// The worker has no network thread, or it has ended.
     #[error("there is no network thread")]
     NoNetwork,
+    /// No codec was given.
+    #[error("no codec is given")]
+    NoCodec,
+    /// What is to be sent is no RTP packet, or too large for one.
+    #[error("no RTP packet, or too large")]
+    BadPacket,
     /// The producer sends nothing that could go out on a network.
     #[error("producer {0} sends nothing")]
     NoMedia(ProducerId),

@@ -60,6 +60,7 @@ pub use data_message::{DataKind, DataMessage, MAX_MESSAGE_BYTES, MAX_SUB_CHANNEL
 pub use data_parameters::{DataError, DataParameters, DataProducerOptions, DataReliability};
 pub use data_pipe::PipedData;
 pub use data_producer::{DataProducer, DataProducerEvent, DataProducerStatus};
+pub use direct::RtpSource;
 pub use error::ObjectError;
 pub use events::{CloseReason, Events};
 pub use id::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};

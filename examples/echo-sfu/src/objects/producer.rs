@@ -1,5 +1,8 @@
 //! A producer: media that comes in.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
 use serde::Serialize;
 
 use super::address::RouterAddress;
@@ -42,6 +45,9 @@ pub enum ProducerEvent {
     Paused,
     /// It goes on.
     Resumed,
+    /// Whoever consumes it needs a key frame, which it is for the application to send:
+    /// [`send_rtp`](Producer::send_rtp).
+    KeyFrameRequested,
     /// It is closed. The last event.
     Closed(CloseReason),
 }
@@ -71,6 +77,8 @@ pub struct ProducerStatus {
 pub struct Producer {
     id: ProducerId,
     router: RouterAddress,
+    /// What the application has sent that is not taken yet.
+    waiting: Arc<AtomicUsize>,
     events: Events<ProducerEvent>,
 }
 
@@ -80,7 +88,20 @@ impl Producer {
         router: RouterAddress,
         events: Events<ProducerEvent>,
     ) -> Self {
-        Self { id, router, events }
+        Self {
+            id,
+            router,
+            waiting: Arc::default(),
+            events,
+        }
+    }
+
+    pub(super) const fn router(&self) -> &RouterAddress {
+        &self.router
+    }
+
+    pub(super) const fn waiting(&self) -> &Arc<AtomicUsize> {
+        &self.waiting
     }
 
     /// Its name.
@@ -259,6 +280,10 @@ impl ProducerState {
             | ProducerSource::Process { .. }
             | ProducerSource::Router { .. } => false,
         }
+    }
+
+    pub(super) const fn source(&self) -> &ProducerSource {
+        &self.source
     }
 
     pub(super) fn track(&self) -> Option<TrackInfo> {

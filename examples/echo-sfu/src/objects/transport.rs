@@ -1,7 +1,6 @@
 //! Transports: where media comes in and goes out.
 
 use super::address::RouterAddress;
-use super::consumer::{Consumer, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
@@ -61,7 +60,8 @@ impl DirectTransport {
         &self.router
     }
 
-    /// Creates a producer.
+    /// Creates a producer that is there, and sends nothing. For one that sends, there is
+    /// [`produce_rtp`](Self::produce_rtp).
     pub fn produce(&self, options: ProducerOptions) -> Operation<Producer, ObjectError> {
         let (transport, router) = (self.id, self.router.clone());
         self.router.enqueue(move |state| {
@@ -70,20 +70,6 @@ impl DirectTransport {
             let id = ProducerId::next();
             state.produce(id, transport, options, source, sink)?;
             Ok(Producer::new(id, router, events))
-        })
-    }
-
-    /// Creates a consumer of a producer of the same router.
-    pub fn consume(
-        &self,
-        producer: ProducerId,
-        options: ConsumerOptions,
-    ) -> Operation<Consumer, ObjectError> {
-        let (transport, router) = (self.id, self.router.clone());
-        self.router.enqueue(move |state| {
-            let (sink, events) = EventSink::new();
-            let (id, paused) = state.consume(transport, producer, options, sink)?;
-            Ok(Consumer::new(id, producer, router, paused.state, events))
         })
     }
 
