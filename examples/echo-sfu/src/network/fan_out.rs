@@ -111,6 +111,7 @@ impl State {
             if source.paused {
                 return false;
             }
+            self.levels.note(*producer, packet.extensions.audio_level);
             for destination in &source.destinations {
                 let batch = elsewhere.entry(*destination).or_default();
                 batch.push((*producer, packet.clone()));

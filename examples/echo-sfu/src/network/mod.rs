@@ -16,6 +16,7 @@ mod dtls_keys;
 mod dtls_openssl;
 mod fan_out;
 mod key_frames;
+mod levels;
 mod outbox;
 mod pipes;
 mod plain;
@@ -59,6 +60,7 @@ use self::consumer::Consumer;
 use self::data::Data;
 use self::demux::Demux;
 use self::fan_out::FanOut;
+use self::levels::Levels;
 use self::outbox::Outbox;
 use self::pipes::Pipes;
 use self::source::Source;
@@ -68,6 +70,7 @@ use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
 pub(crate) use self::channels::{DataEnd, MAX_CHANNELS, OpenedChannel};
 pub(crate) use self::data::{DataOrigin, DataOut, WantedData};
 pub(crate) use self::demux::Stranger;
+pub(crate) use self::levels::LevelSum;
 pub(crate) use self::pipes::{ConnectPipe, ListenForPipes};
 pub(crate) use self::plain::{OpenPlain, PlainAddresses, PlainLine};
 pub(crate) use self::plain_transport::{PlainProduced, PlainRemote, PortRange};
@@ -156,6 +159,7 @@ struct State {
     /// Links to other processes.
     pipes: Pipes,
     data: Data,
+    levels: Levels,
     outbox: Outbox,
     arrivals: RecvBatch,
     /// What the clock of senders' reports counts from.
@@ -199,6 +203,7 @@ impl Network {
             consumers: HashMap::new(),
             pipes: Pipes::default(),
             data: Data::default(),
+            levels: Levels::default(),
             outbox: Outbox::default(),
             arrivals: RecvBatch::default(),
             started: rtc_thread::now(),

@@ -8,7 +8,9 @@ use thiserror::Error;
 use crate::ApiError;
 
 use super::data_parameters::DataError;
-use super::id::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
+use super::id::{
+    ConsumerId, DataConsumerId, DataProducerId, ObserverId, ProducerId, RouterId, TransportId,
+};
 use super::plain_transport::PlainConnectError;
 use super::rtp_parameters::RtpParametersError;
 
@@ -43,6 +45,15 @@ pub enum ObjectError {
     /// Something about data cannot be.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The observer is closed.
+    #[error("observer {0} is closed")]
+    ObserverClosed(ObserverId),
+    /// Only audio can be observed.
+    #[error("producer {0} sends no audio")]
+    NoAudio(ProducerId),
+    /// A threshold is from -127 to 0 dBov.
+    #[error("a threshold of {0} dBov cannot be")]
+    BadThreshold(i8),
     /// A router cannot be piped to itself.
     #[error("a router cannot be piped to itself")]
     SameRouter,

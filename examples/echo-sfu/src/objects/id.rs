@@ -51,6 +51,10 @@ id! {
     /// A data consumer.
     DataConsumerId
 }
+id! {
+    /// An observer.
+    ObserverId
+}
 
 impl TransportId {
     /// They are given out one by one.

@@ -40,6 +40,8 @@ mod error;
 mod events;
 mod id;
 mod mailbox;
+mod observer;
+mod observer_state;
 mod on_network;
 mod pipe;
 mod plain_transport;
@@ -51,6 +53,7 @@ mod rtp_parameters;
 mod session_description;
 mod stats;
 mod transport;
+mod volumes;
 mod webrtc_transport;
 mod worker;
 
@@ -63,8 +66,14 @@ pub use data_producer::{DataProducer, DataProducerEvent, DataProducerStatus};
 pub use direct::RtpSource;
 pub use error::ObjectError;
 pub use events::{CloseReason, Events};
-pub use id::{ConsumerId, DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
+pub use id::{
+    ConsumerId, DataConsumerId, DataProducerId, ObserverId, ProducerId, RouterId, TransportId,
+};
 pub use mailbox::Mailbox;
+pub use observer::{
+    ActiveSpeakerEvent, ActiveSpeakerObserver, ActiveSpeakerObserverOptions, AudioLevelEvent,
+    AudioLevelObserver, AudioLevelObserverOptions, Observer, Volume,
+};
 pub use pipe::Piped;
 pub use plain_transport::{
     PlainConnectError, PlainConnectOptions, PlainConsumer, PlainPort, PlainTransport,

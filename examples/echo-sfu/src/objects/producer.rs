@@ -282,6 +282,11 @@ impl ProducerState {
         }
     }
 
+    /// Whether nothing comes from it here.
+    pub(super) const fn is_quiet(&self) -> bool {
+        self.paused.current().state
+    }
+
     pub(super) const fn source(&self) -> &ProducerSource {
         &self.source
     }

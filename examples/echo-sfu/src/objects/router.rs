@@ -8,7 +8,8 @@ use super::data_router::DataObjects;
 use super::direct;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use super::id::{ConsumerId, ObserverId, ProducerId, RouterId, TransportId};
+use super::observer_state::ObserverState;
 use super::on_network::{ConsumerOnNetwork, TransportOnNetwork};
 use super::pipe::{NearEnd, PipedTo};
 use super::plain_transport::PlainState;
@@ -103,6 +104,7 @@ pub(crate) struct RouterState {
     pub(super) producers: BTreeMap<ProducerId, ProducerState>,
     pub(super) consumers: BTreeMap<ConsumerId, ConsumerState>,
     pub(super) data: DataObjects,
+    pub(super) observers: BTreeMap<ObserverId, ObserverState>,
 }
 
 impl RouterState {
@@ -114,6 +116,7 @@ impl RouterState {
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
             data: DataObjects::default(),
+            observers: BTreeMap::new(),
         }
     }
 
@@ -129,6 +132,9 @@ impl RouterState {
             producer.events.close(below);
         }
         self.data.close(below);
+        for (_, mut observer) in std::mem::take(&mut self.observers) {
+            observer.close(below);
+        }
         for (id, transport) in std::mem::take(&mut self.transports) {
             end_transport(id, transport, below);
         }
@@ -382,6 +388,7 @@ impl RouterState {
         for consumer in consumers.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.close_consumer(consumer, CloseReason::ProducerClosed)?;
         }
+        self.forget_observed(id);
         producer.events.close(reason);
         if let Ok(plain) = self.plain(producer.transport) {
             plain.forget_producer(id);

@@ -88,6 +88,14 @@ impl World {
         .unwrap()
     }
 
+    /// Lets time pass.
+    pub(crate) fn pass(&self, time: Duration) {
+        match self {
+            Self::Real => std::thread::sleep(time),
+            Self::Simulated(simulation) => simulation.run_for(time),
+        }
+    }
+
     /// Lets everything happen that is under way.
     pub(crate) fn settle(&self) {
         match self {
