@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use echo_sfu::objects::{
     CloseReason, DataConsumer, DataConsumerEvent, DataConsumerOptions, DataError, DataKind,
     DataMessage, DataProducer, DataProducerEvent, DataProducerOptions, DataReliability,
-    DirectTransport, ObjectError, Purpose, Router, TransportEvent, WebRtcTransport, Worker,
+    DirectTransport, ObjectError, Purpose, TransportEvent, WebRtcTransport, Worker,
 };
 use echo_sfu::{Offer, OfferedFlow, RoomName, Sfu, SfuOptions, Signaling};
 use rtc_client::{Client, Message};

@@ -9,7 +9,7 @@ use echo_sfu::objects::{
     AudioLevelObserverOptions, CloseReason, ObjectError, Producer, ProducerId, ProducerOptions,
     RtpSource,
 };
-use str0m::format::{Codec, CodecConfig};
+use str0m::format::CodecConfig;
 use str0m::media::MediaKind;
 use world::{Here, World, in_every_world};
 

@@ -512,28 +512,30 @@ impl RouterState {
             network: place.index,
             producer,
         };
-        let on_network = DataProducerOnNetwork::new(network.clone(), origin);
+        // Whichever of them is refused is dropped, and its end of the channel closed.
+        let echo = echo.map(|(id, counters)| {
+            let on_network = DataConsumerOnNetwork::of_echo(network.clone(), id);
+            (id, counters, on_network)
+        });
+        let on_network = DataProducerOnNetwork::new(network, origin);
         let source = DataSource::Client(on_network);
         let sink = EventSink::unheard();
         let state = DataProducerState::new(transport, parameters, false, source, counters, sink);
-        // One too many is dropped, and its channel closed.
         if let Err(error) = self.add_data_producer(producer, state) {
             tracing::debug!(?transport, %error, "a data channel is refused");
             return;
         }
         self.tell_transport(transport, TransportEvent::NewDataProducer(producer));
-        if let Some((consumer, counters)) = echo {
+        if let Some((id, counters, on_network)) = echo {
             let options = DataConsumerOptions::new();
             let between = (transport, producer);
             let sink = EventSink::unheard();
-            let on_network = DataConsumerOnNetwork::of_echo(network, consumer);
-            if self
-                .add_data_consumer(consumer, between, options, counters, sink)
-                .is_ok()
-                && let Ok(own) = self.data_consumer(consumer)
+            let added = self.add_data_consumer(id, between, options, counters, sink);
+            if added.is_ok()
+                && let Ok(own) = self.data_consumer(id)
             {
                 own.on_network = Some(on_network);
-                self.tell_transport(transport, TransportEvent::NewDataConsumer(consumer));
+                self.tell_transport(transport, TransportEvent::NewDataConsumer(id));
             }
         }
     }

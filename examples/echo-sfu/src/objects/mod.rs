@@ -5,6 +5,11 @@
 //! [piped](Router::pipe) to another router, of the same worker or of another one, where it is a
 //! producer again. The names, and what they mean, are mediasoup's.
 //!
+//! Data channels are the same with messages: a [`DataProducer`] is one that a client has opened, or on
+//! which the application sends, and a [`DataConsumer`] is one on which that goes out. What an
+//! application sends on a [`DirectTransport`], media or data, goes by way of the router's thread, so
+//! that it is before or after everything else as it was called; nothing else that is sent does.
+//!
 //! Three rules keep everything consistent, whatever is called when, and whether or not anybody waits:
 //!
 //! - **Order.** An operation takes effect in the order in which it was called. Calling it enqueues it

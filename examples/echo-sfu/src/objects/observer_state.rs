@@ -4,6 +4,7 @@
 //! summed up, and what they answer is looked at once all have answered; or at the next interval, if a
 //! thread has not answered by then.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -209,16 +210,15 @@ impl RouterState {
         let network = self.networks().at(origin.network).cloned();
         let network = network.ok_or(ObjectError::NoNetwork)?;
         let own = self.observer(id)?;
-        if !own.producers.contains_key(&producer) {
+        if let Entry::Vacant(place) = own.producers.entry(producer) {
             let source = origin.producer;
             post(&network, move |network| network.observe_level(id, source));
-            let observed = Observed {
+            place.insert(Observed {
                 observer: id,
                 source,
                 index: origin.network,
                 network,
-            };
-            own.producers.insert(producer, observed);
+            });
             own.begin(id);
         }
         Ok(())

@@ -69,7 +69,8 @@ impl Signaling {
         })
     }
 
-    /// Opens a session that publishes in a room: WHIP.
+    /// Opens a session that publishes in a room: WHIP. Data channels that it opens are opened to its
+    /// viewers, too.
     pub fn publish(
         &self,
         room: RoomName,
@@ -82,7 +83,8 @@ impl Signaling {
         })
     }
 
-    /// Opens a session that receives a publisher of a room, the newest if none is named: WHEP.
+    /// Opens a session that receives a publisher of a room, the newest if none is named: WHEP. If its
+    /// offer has a line for data channels, it is sent the publisher's; what it sends is for nobody.
     pub fn view(
         &self,
         room: RoomName,
