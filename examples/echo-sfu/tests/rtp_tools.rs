@@ -81,7 +81,7 @@ fn free_ports() -> SocketAddr {
         let first = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = first.local_addr().unwrap();
         let next = address.port().checked_add(1);
-        if address.port() % 2 == 0
+        if address.port().is_multiple_of(2)
             && next.is_some_and(|p| UdpSocket::bind(("127.0.0.1", p)).is_ok())
         {
             return address;

@@ -342,7 +342,7 @@ impl State {
             }
         }
         let (clock, time) = (self.clock(now), self.sending_time(now));
-        let State {
+        let Self {
             transports,
             consumers,
             outbox,

@@ -135,11 +135,13 @@ impl<E: Clone> Events<E> {
     }
 }
 
+type Handle<S, E> = Arc<dyn Fn(&mut S, E) + Send + Sync>;
+
 /// Passes events on to a thread, from within whatever thread they come from.
 struct HandOver<S: 'static, E> {
     events: Mutex<Events<E>>,
     target: ThreadBound<S>,
-    handle: Arc<dyn Fn(&mut S, E) + Send + Sync>,
+    handle: Handle<S, E>,
 }
 
 impl<S: 'static, E: Clone + Send + 'static> Wake for HandOver<S, E> {

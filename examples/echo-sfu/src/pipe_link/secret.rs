@@ -14,7 +14,7 @@ const PROFILE: SrtpProfile = SrtpProfile::AeadAes256Gcm;
 const SHORTEST: usize = 16;
 const HMAC_KEY: usize = 32;
 
-/// What two processes must share so that one may [pipe](super::objects::RemotePipe) to the other: the
+/// What two processes must share so that one may [pipe](crate::objects::RemotePipe) to the other: the
 /// bytes of a file, say. [`Debug`] does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PipeSecret(Vec<u8>);

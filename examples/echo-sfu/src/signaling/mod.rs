@@ -475,7 +475,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(&key) else {
             // It was ended meanwhile.
             if let Ok(transport) = outcome {
-                let _ = transport.close();
+                drop(transport.close());
             }
             return;
         };
@@ -603,7 +603,7 @@ impl State {
                 if let Some(own) = self.rooms.get_mut(&room) {
                     own.publishers.remove(&key);
                     if own.publishers.is_empty() {
-                        let _ = own.router.close();
+                        drop(own.router.close());
                         self.rooms.remove(&room);
                     }
                 }
