@@ -67,6 +67,7 @@ pub use names::{DisplayName, PublisherId, RoomName, SessionToken};
 pub use network::{NetworkError, NetworkOptions, NetworkThreads};
 pub use operation::Operation;
 pub use pipe_link::{PipeSecret, PipeSecretTooShort};
+pub use rtp::incoming::{IncomingCounts, IncomingStats};
 pub use rtp::outgoing::{OutgoingCounts, OutgoingStats};
 pub use rtp::rate::BitRate;
 pub use rtp::srtp::{SrtpKey, SrtpKeyError, SrtpProfile, UnknownSrtpProfile};

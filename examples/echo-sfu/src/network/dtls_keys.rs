@@ -126,12 +126,7 @@ impl DtlsInstance for TellingInstance {
 
 /// `None` for a profile that we do not speak, which str0m does not offer.
 fn agreed(material: &[u8], profile: DtlsSrtpProfile, is_client: bool) -> Option<AgreedKeys> {
-    let profile = match profile {
-        DtlsSrtpProfile::AES128_CM_SHA1_80 => SrtpProfile::Aes128CmSha1_80,
-        DtlsSrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
-        DtlsSrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
-        _ => return None,
-    };
+    let profile = SrtpProfile::of_dtls(profile)?;
     let (local, remote) = SrtpKey::from_dtls(profile, material, is_client).ok()?;
     Some(AgreedKeys { local, remote })
 }

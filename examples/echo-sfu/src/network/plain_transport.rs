@@ -15,7 +15,7 @@ use super::webrtc::is_rtcp;
 use crate::media::{Media, codec_kind};
 use crate::objects::{ProducerId, TransportId};
 use crate::rtp::codec::{CodecKind, is_key_frame_start};
-use crate::rtp::incoming::{IncomingOptions, IncomingStream};
+use crate::rtp::incoming::{IncomingOptions, IncomingStats, IncomingStream};
 use crate::rtp::packet::{Extensions, MediaPacket};
 use crate::rtp::rtcp::{Compound, ReportBlock, Rtcp, read_compound};
 use crate::rtp::srtp::{SrtpReceiver, SrtpSender};
@@ -450,6 +450,15 @@ impl PlainTransport {
     }
 
     /// How media goes out, once it can go anywhere.
+    /// How a producer arrives here.
+    pub(super) fn reception_of(
+        &mut self,
+        now: Instant,
+        producer: ProducerId,
+    ) -> Option<IncomingStats> {
+        Some(self.arriving.get_mut(&producer)?.stream.stats(now))
+    }
+
     pub(super) const fn remote(&self) -> Option<SocketAddr> {
         self.rtp.remote
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::transport::Transport;
 use super::{Network, State};
 use crate::stats::{NetworkPart, ProducerTraffic, TransportTraffic};
 
@@ -27,10 +28,15 @@ impl State {
             part.transports.insert(*id, traffic);
         }
         for (id, source) in &self.sources {
+            let transport = self.transports.get_mut(&source.transport);
+            let reception = transport
+                .and_then(Transport::plain)
+                .and_then(|plain| plain.reception_of(now, *id));
             let traffic = ProducerTraffic {
                 packets: source.packets.clone(),
                 bytes: source.bytes,
                 key_frame_requests: source.key_frame_requests(),
+                reception,
             };
             part.producers.insert(*id, traffic);
         }

@@ -6,7 +6,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -58,7 +58,6 @@ pub(crate) struct IncomingStream {
     losses: Losses,
     jitter: Jitter,
     last_sender_report: Option<LastSenderReport>,
-    round_trip: Option<Duration>,
     /// As of the last report; the second is smoothed over reports.
     recent_loss: f64,
     unrepaired_loss: f64,
@@ -79,7 +78,6 @@ impl IncomingStream {
             losses: Losses::default(),
             jitter: Jitter::default(),
             last_sender_report: None,
-            round_trip: None,
             recent_loss: 0.0,
             unrepaired_loss: 0.0,
             rate: RateMeter::new(),
@@ -180,12 +178,6 @@ impl IncomingStream {
         self.missing.forget_before(sequence);
     }
 
-    /// How long packets take there and back, if it is known from elsewhere.
-    pub(crate) fn set_round_trip(&mut self, time: Duration) {
-        self.round_trip = Some(time);
-        self.missing.set_round_trip(time);
-    }
-
     /// The middle 32 bits of its NTP timestamp.
     pub(crate) fn on_sender_report(&mut self, now: Instant, ntp_middle: u32) {
         self.last_sender_report = Some(LastSenderReport {
@@ -217,7 +209,7 @@ impl IncomingStream {
     /// From 0 to 10, as documented at [`score`]; loss is what could not be repaired by the time of
     /// the last report, averaged with those before.
     pub(crate) fn score(&self) -> u8 {
-        score(self.unrepaired_loss, self.round_trip)
+        score(self.unrepaired_loss, None)
     }
 
     pub(crate) fn bitrate(&mut self, now: Instant) -> BitRate {
@@ -233,7 +225,6 @@ impl IncomingStream {
             packets_missing: self.missing.count(),
             fraction_lost: self.recent_loss,
             jitter: self.jitter.ticks(),
-            round_trip_ms: self.round_trip.map(|time| time.as_secs_f64() * 1000.0),
             needs_key_frame: self.needs_key_frame(),
             score: self.score(),
         }
@@ -255,38 +246,45 @@ impl IncomingStream {
 
 /// What has happened to a stream so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct IncomingCounts {
+#[non_exhaustive]
+pub struct IncomingCounts {
     /// Arrived, those sent again by RTX apart.
-    pub(crate) packets: u64,
-    pub(crate) bytes: u64,
+    pub packets: u64,
+    /// Of payload.
+    pub bytes: u64,
     /// Those that came by RTX, and were missing.
-    pub(crate) recovered: u64,
-    pub(crate) duplicates: u64,
+    pub recovered: u64,
+    /// That came twice.
+    pub duplicates: u64,
     /// Packets far from all others.
-    pub(crate) strays: u64,
+    pub strays: u64,
     /// Packets that were asked for, however often.
-    pub(crate) nacked: u64,
+    pub nacked: u64,
     /// How often the source started, the first time included.
-    pub(crate) starts: u64,
+    pub starts: u64,
 }
 
 /// How a stream is doing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct IncomingStats {
-    pub(crate) ssrc: u32,
+#[non_exhaustive]
+pub struct IncomingStats {
+    /// Of what arrives.
+    pub ssrc: u32,
+    /// What has happened so far.
     #[serde(flatten)]
-    pub(crate) counts: IncomingCounts,
+    pub counts: IncomingCounts,
     /// In bits per second.
-    pub(crate) bitrate: BitRate,
+    pub bitrate: BitRate,
     /// As reports count: those recovered are lost, and duplicates do not make up for it.
-    pub(crate) packets_lost: i32,
-    pub(crate) packets_missing: usize,
+    pub packets_lost: i32,
+    /// Those that are still asked for.
+    pub packets_missing: usize,
     /// As of the last report.
-    pub(crate) fraction_lost: f64,
+    pub fraction_lost: f64,
     /// In ticks of the stream's clock.
-    pub(crate) jitter: u32,
-    pub(crate) round_trip_ms: Option<f64>,
-    pub(crate) needs_key_frame: bool,
+    pub jitter: u32,
+    /// Whether too much is lost to go on without one.
+    pub needs_key_frame: bool,
     /// From 0 to 10.
-    pub(crate) score: u8,
+    pub score: u8,
 }

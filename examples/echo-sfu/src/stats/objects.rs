@@ -8,6 +8,7 @@ use crate::TrackInfo;
 use crate::objects::{
     ConsumerId, ConsumerStatus, ProducerId, ProducerStatus, RouterId, TransportId, WorkerStatus,
 };
+use crate::rtp::incoming::IncomingStats;
 use crate::rtp::outgoing::OutgoingStats;
 use crate::rtp::rate::BitRate;
 
@@ -86,7 +87,7 @@ pub struct ProducerStats {
 }
 
 /// What has arrived of a producer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ProducerTraffic {
     /// RTP packets of each layer, the smallest first.
@@ -95,6 +96,8 @@ pub struct ProducerTraffic {
     pub bytes: u64,
     /// Times that its client was asked for a key frame.
     pub key_frame_requests: u64,
+    /// How it arrives, if that is not WebRTC.
+    pub reception: Option<IncomingStats>,
 }
 
 /// A consumer.

@@ -1,7 +1,6 @@
 //! Which packets to ask for again, and when.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::sequence::{MOST_BEHIND, SequenceTracker};
 use crate::rtp::rate::Millis;
@@ -13,7 +12,6 @@ use crate::rtp::rate::Millis;
 #[derive(Debug)]
 pub(super) struct MissingPackets {
     missing: VecDeque<Missing>,
-    interval: Millis,
     /// So many were missing at once that only a key frame helps.
     pub(super) is_beyond_repair: bool,
 }
@@ -29,21 +27,15 @@ struct Missing {
 const REORDERING: Millis = Millis(10);
 const MOST_ASKED: u8 = 10;
 const MOST_MISSING: usize = MOST_BEHIND as usize;
-const UNKNOWN_ROUND_TRIP: Millis = Millis(100);
-const SHORTEST_INTERVAL: Millis = Millis(20);
-const LONGEST_INTERVAL: Millis = Millis(2000);
+/// More than most round trips: of how long one is, a receiver knows nothing.
+const ASK_AGAIN: Millis = Millis(100);
 
 impl MissingPackets {
     pub(super) fn new() -> Self {
         Self {
             missing: VecDeque::new(),
-            interval: UNKNOWN_ROUND_TRIP,
             is_beyond_repair: false,
         }
-    }
-
-    pub(super) fn set_round_trip(&mut self, time: Duration) {
-        self.interval = Millis::from_duration(time).clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL);
     }
 
     /// Those between the newest two that have come.
@@ -83,7 +75,7 @@ impl MissingPackets {
                 return false;
             }
             missing.asked += 1;
-            missing.ask_at = Millis(now.0 + self.interval.0);
+            missing.ask_at = Millis(now.0 + ASK_AGAIN.0);
             due.push(missing.sequence as u16);
             true
         });

@@ -67,10 +67,8 @@ fn what_does_not_come_is_asked_for() {
     assert!(bench.recover(11));
     assert!(bench.asked_after(99).is_empty());
     assert_eq!(vec![13], bench.asked_after(1));
-    bench.stream.set_round_trip(Duration::from_millis(30));
     assert_eq!(vec![13], bench.asked_after(100));
-    assert_eq!(vec![13], bench.asked_after(30));
-    assert!(bench.asked_after(29).is_empty());
+    assert!(bench.asked_after(99).is_empty());
     bench.receive(13);
     assert!(bench.asked_after(1000).is_empty());
     assert!(!bench.stream.has_missing());

@@ -1,8 +1,12 @@
 //! The receiver's estimate of bandwidth, which the library does not know: `goog-remb`
 //! (draft-alvestrand-rmcat-remb-03).
 
-use rtcp_types::prelude::{FciBuilder, FciParser, RtcpPacketWriter};
-use rtcp_types::{FciFeedbackPacketType, RtcpParseError, RtcpWriteError};
+#[cfg(test)]
+use rtcp_types::RtcpWriteError;
+use rtcp_types::prelude::FciParser;
+#[cfg(test)]
+use rtcp_types::prelude::{FciBuilder, RtcpPacketWriter};
+use rtcp_types::{FciFeedbackPacketType, RtcpParseError};
 
 /// RFC 4585, section 6.4: feedback of the application's own, so that it says what it is.
 const APPLICATION_LAYER: u8 = 15;
@@ -12,6 +16,7 @@ const FIXED: usize = 8;
 const MANTISSA_BITS: u32 = 18;
 const MANTISSA_MAX: u32 = (1 << MANTISSA_BITS) - 1;
 /// As many as the packet has a number for.
+#[cfg(test)]
 pub(super) const SSRCS_MAX: usize = u8::MAX as usize;
 
 /// Application layer feedback, of this kind or of another.
@@ -59,6 +64,7 @@ fn read_bitrate([first, second, third]: [u8; 3]) -> u64 {
 }
 
 /// Rounded down, so that nobody sends more than was said.
+#[cfg(test)]
 fn bitrate_bytes(bitrate_bps: u64) -> [u8; 3] {
     let bits = u64::BITS - bitrate_bps.leading_zeros();
     let exponent = bits.saturating_sub(MANTISSA_BITS);
@@ -69,12 +75,14 @@ fn bitrate_bytes(bitrate_bps: u64) -> [u8; 3] {
 }
 
 /// What [`ReadRemb`] reads. Of at most [`SSRCS_MAX`] senders.
+#[cfg(test)]
 #[derive(Debug)]
 pub(super) struct WriteRemb<'s> {
     pub(super) bitrate_bps: u64,
     pub(super) ssrcs: &'s [u32],
 }
 
+#[cfg(test)]
 impl FciBuilder<'_> for WriteRemb<'_> {
     fn format(&self) -> u8 {
         APPLICATION_LAYER
@@ -85,6 +93,7 @@ impl FciBuilder<'_> for WriteRemb<'_> {
     }
 }
 
+#[cfg(test)]
 impl RtcpPacketWriter for WriteRemb<'_> {
     fn calculate_size(&self) -> Result<usize, RtcpWriteError> {
         if self.ssrcs.len() > SSRCS_MAX {

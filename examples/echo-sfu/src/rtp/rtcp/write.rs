@@ -2,12 +2,16 @@
 
 use rtcp_types::prelude::{FciBuilder, RtcpPacketWriter};
 use rtcp_types::{
-    Bye, FciFeedbackPacketType, Fir, PayloadFeedback, Pli, ReceiverReport, ReportBlockBuilder,
+    Bye, FciFeedbackPacketType, PayloadFeedback, Pli, ReceiverReport, ReportBlockBuilder,
     RtcpWriteError, Sdes, SdesChunk, SdesItem, SenderReport, TransportFeedback,
 };
 
-use super::remb::{SSRCS_MAX, WriteRemb};
-use super::{FirRequest, ReportBlock, SenderInfo};
+#[cfg(test)]
+use super::{
+    FirRequest,
+    remb::{SSRCS_MAX, WriteRemb},
+};
+use super::{ReportBlock, SenderInfo};
 
 /// As many blocks or senders as fit into one packet.
 const COUNT_MAX: usize = 31;
@@ -101,13 +105,15 @@ impl<'b> Compound<'b> {
         self.push(&pli)
     }
 
+    #[cfg(test)]
     pub(crate) fn fir(&mut self, sender: u32, request: FirRequest) -> &mut Self {
-        let fir = Fir::builder().add_ssrc(request.media, request.sequence);
+        let fir = rtcp_types::Fir::builder().add_ssrc(request.media, request.sequence);
         let fir = PayloadFeedback::builder(&fir).sender_ssrc(sender);
         self.push(&fir)
     }
 
     /// Of the first 255 senders; the bitrate is for all together anyway.
+    #[cfg(test)]
     pub(crate) fn remb(&mut self, sender: u32, bitrate_bps: u64, ssrcs: &[u32]) -> &mut Self {
         let remb = WriteRemb {
             bitrate_bps,
