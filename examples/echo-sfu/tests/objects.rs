@@ -177,10 +177,7 @@ fn item_41_a_worker_whose_thread_panics_takes_its_routers_along_and_nothing_else
         let mut piped = near.pipe(&producer, &far);
         let mut consumer = far.consume(&piped.producer);
         near.thread.post(|| panic!("on purpose")).unwrap();
-        if let World::Real = world {
-            // What the thread had is gone when it is.
-            assert!(near.thread.join().is_err());
-        }
+        // What the thread had is gone when it is.
         world.settle();
         let closed = CloseReason::WorkerClosed;
         assert_eq!(

@@ -131,6 +131,7 @@ impl<'p> RtpView<'p> {
     }
 
     /// The first extension of that id.
+    #[cfg(test)]
     pub(crate) fn extension(&self, id: Option<u8>) -> Option<&'p [u8]> {
         let id = id?;
         let mut extensions = self.extensions;
@@ -151,6 +152,7 @@ pub(crate) fn absolute_send_time(since_epoch: Duration) -> u32 {
 
 /// Replaces what is in `out` with the payload of a retransmission. The rest of RFC 4588 is up to the
 /// caller: a payload type, an SSRC and sequence numbers of its own.
+#[cfg(test)]
 pub(crate) fn write_rtx_payload(original_sequence: u16, payload: &[u8], out: &mut Vec<u8>) {
     out.clear();
     out.reserve(RTX_PREFIX + payload.len());
