@@ -38,7 +38,10 @@
 //! - What a viewer is sent is one continuous stream, whatever is paused, switched or lost on the way to
 //!   it, and begins with a key frame.
 //! - What a stranger sends to the UDP port costs two look-ups and one STUN parse, and is counted.
-//! - A fault in one session, a panic of the WebRTC library included, ends that session only.
+//! - A fault in one session, a panic of the WebRTC library included, ends that session only. A fault
+//!   of a worker ends its rooms only; a second later another worker has taken its place.
+//! - Those who are there come first. When a limit is reached, or no network thread has got to its work
+//!   within 200 ms for two seconds, who comes then is refused.
 //!
 //! `docs/architecture.md` follows an echo from thread to thread.
 
