@@ -191,15 +191,27 @@ impl Peer {
                     continue;
                 };
                 let input = Input::Receive(now(), received);
-                self.rtc.handle_input(input).unwrap();
+                self.take_in(input);
                 self.drain();
             }
         }
         self.batch = batch;
     }
 
+    fn take_in(&mut self, input: Input<'_>) {
+        if self.rtc.handle_input(input).is_err() {
+            self.fail();
+        }
+    }
+
+    /// The SFU has given up a session before it was connected, of which a client hears nothing.
+    fn fail(&mut self) {
+        self.seen.closed = true;
+        self.rtc.disconnect();
+    }
+
     fn time_passes(&mut self) {
-        self.rtc.handle_input(Input::Timeout(now())).unwrap();
+        self.take_in(Input::Timeout(now()));
         self.drain();
     }
 
@@ -239,10 +251,13 @@ impl Peer {
         // str0m may have something to say about the time that it knows already.
         let mut reminders_left = 4;
         loop {
-            match self.rtc.poll_output().unwrap() {
+            let Ok(output) = self.rtc.poll_output() else {
+                return self.fail();
+            };
+            match output {
                 Output::Timeout(at) if at <= now() && reminders_left > 0 => {
                     reminders_left -= 1;
-                    self.rtc.handle_input(Input::Timeout(now())).unwrap();
+                    self.take_in(Input::Timeout(now()));
                 }
                 Output::Timeout(at) => break self.wake_at(at),
                 Output::Transmit(transmit) => {

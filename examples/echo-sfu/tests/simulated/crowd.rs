@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use echo_sfu::{Answer, PublisherId, SessionToken, Signaling};
-use socket_server::{HostOptions, LinkHandle};
+use socket_server::{HostOptions, LinkHandle, LinkOptions};
 use str0m::media::Direction;
 
 use super::client::Client;
 use super::random::Random;
-use super::{Person, Stage, bad_link, connect, room};
+use super::{Person, Stage, connect, room};
 
 const ROOMS: [&str; 4] = ["red", "green", "blue", "lobby"];
 /// From one packet of each kind to the next.
@@ -52,9 +52,15 @@ struct Viewing {
 }
 
 impl<'a> Crowd<'a> {
-    pub(crate) fn new(stage: &'a Stage, signaling: Signaling, seed: u64, size: usize) -> Self {
+    pub(crate) fn new(
+        stage: &'a Stage,
+        signaling: Signaling,
+        seed: u64,
+        size: usize,
+        links: &LinkOptions,
+    ) -> Self {
         let member = |number| {
-            let host = HostOptions::new(format!("person {number}")).links(bad_link());
+            let host = HostOptions::new(format!("person {number}")).links(links.clone());
             let host = stage.network.add_host(host).unwrap();
             let thread = stage
                 .simulation
@@ -334,12 +340,10 @@ impl<'a> Crowd<'a> {
         self.stage.simulation.run_for(SETTLED_AFTER);
     }
 
-    /// How many packets those publishers have sent who are there.
-    pub(crate) fn sent(&self) -> u64 {
-        let publishing = self.people.iter().filter_map(|own| own.publishing.as_ref());
-        publishing
-            .map(|own| own.client.seen(|seen| seen.sent))
-            .sum()
+    /// What the trace takes of memory.
+    pub(crate) fn trace_bytes(&self) -> isize {
+        let texts: usize = self.trace.iter().map(String::capacity).sum();
+        (texts + self.trace.capacity() * size_of::<String>()) as isize
     }
 }
 
