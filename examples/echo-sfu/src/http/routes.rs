@@ -71,6 +71,8 @@ pub fn routes(signaling: Signaling, options: &RouteOptions) -> Router {
             "/session/{session}",
             patch(session::trickle).delete(session::end),
         )
+        .route("/session/{session}/pause", post(session::pause))
+        .route("/session/{session}/resume", post(session::resume))
         .route("/rooms/{room}", get(session::room))
         .route("/stats", get(session::stats))
         .merge(page::routes())

@@ -104,6 +104,25 @@ pub(super) async fn trickle(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What the session sends goes to nobody, and it is sent nothing, until it is resumed.
+pub(super) async fn pause(
+    State(front): State<Front>,
+    Path(session): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let session = session.parse::<SessionToken>()?;
+    front.signaling.pause(session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn resume(
+    State(front): State<Front>,
+    Path(session): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let session = session.parse::<SessionToken>()?;
+    front.signaling.resume(session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn end(
     State(front): State<Front>,
     Path(session): Path<String>,

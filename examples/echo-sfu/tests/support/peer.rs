@@ -36,6 +36,7 @@ pub(crate) struct Counters {
     pub(crate) key_frames_encoded: u64,
     pub(crate) key_frames_asked_for: u64,
     pub(crate) frames_decoded: u64,
+    pub(crate) key_frames_decoded: u64,
     pub(crate) audio_packets: u64,
     pub(crate) audio_samples: u64,
     pub(crate) audio_energy: f64,
@@ -152,6 +153,26 @@ impl<'tab> Peer<'tab> {
     pub(crate) fn wait_for_colour(&self, what: &str, is_so: impl Fn(&[f64; 3]) -> bool) {
         self.tab
             .wait_for(what, &format!("colour({})", self.id), is_so);
+    }
+
+    /// Has the server let nothing of it through.
+    #[track_caller]
+    pub(crate) fn pause(&self) {
+        self.control("pause");
+    }
+
+    /// Has the server let it go on.
+    #[track_caller]
+    pub(crate) fn resume(&self) {
+        self.control("resume");
+    }
+
+    #[track_caller]
+    fn control(&self, what: &str) {
+        let status: u16 = self
+            .tab
+            .evaluate(&format!("control({}, '{what}')", self.id));
+        assert_eq!(204, status);
     }
 
     /// Leaves in good order.

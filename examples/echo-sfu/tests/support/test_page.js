@@ -154,6 +154,12 @@ function colour(id) {
   return [mean(0), mean(1), mean(2)];
 }
 
+/** Has the server pause a session, or resume it; returns the status. */
+async function control(id, what) {
+  const { status } = await fetch(`${connections.get(id).location}/${what}`, { method: 'POST' });
+  return status;
+}
+
 /** Ends a session in good order; returns the status of the DELETE. */
 async function leave(id) {
   const { pc, location, stream } = connections.get(id);
