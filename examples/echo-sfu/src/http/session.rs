@@ -104,7 +104,7 @@ pub(super) async fn trickle(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What the session sends goes to nobody, and it is sent nothing, until it is resumed.
+/// The media that the session sends goes to nobody, and it is sent none, until it is resumed.
 pub(super) async fn pause(
     State(front): State<Front>,
     Path(session): Path<String>,

@@ -29,7 +29,8 @@ pub(super) struct Consumer {
     /// As text, since a [`Mid`] is padded and has to be trimmed each time.
     mid: Option<Box<str>>,
     extensions: ExtensionIds,
-    asked_at: Option<Instant>,
+    /// When a key frame was last asked for, of which producer and layer.
+    asked: Option<(Instant, Origin, u8)>,
     told: Observed,
 }
 
@@ -59,6 +60,11 @@ impl Consumer {
         stream: OutgoingStream,
         (mid, extensions): (Option<Mid>, ExtensionIds),
     ) -> Self {
+        let mut extensions = extensions;
+        if !stream.has_rtx() {
+            // What is sent again as it was has to be the same to the last byte.
+            extensions.absolute_send_time = None;
+        }
         Self {
             transport,
             origin,
@@ -67,7 +73,7 @@ impl Consumer {
             stream,
             mid: mid.map(|mid| (*mid).into()),
             extensions,
-            asked_at: None,
+            asked: None,
             told: Observed {
                 layer: None,
                 score: BEST_SCORE,
@@ -96,6 +102,11 @@ impl Consumer {
         packet: &MediaPacket,
         way: &mut impl Outlet,
     ) -> bool {
+        // The same number with another time of sending would be encrypted as another packet with the
+        // numbers of this one, which gives the key for authentication away.
+        if resend.rtx.is_none() && self.extensions.absolute_send_time.is_some() {
+            return true;
+        }
         self.write(&resend.original, packet, Some(resend), way)
     }
 
@@ -165,14 +176,16 @@ impl Consumer {
     /// Which layer's key frame is to be asked for now, if any.
     pub(super) fn key_frame_to_ask_for(&mut self, now: Instant) -> Option<u8> {
         let Some(layer) = self.stream.wanted_key_frame() else {
-            self.asked_at = None;
+            self.asked = None;
             return None;
         };
-        let again = |at: Instant| now.saturating_duration_since(at) >= ASK_AGAIN;
-        if !self.asked_at.is_none_or(again) {
+        let may = self.asked.is_none_or(|(at, origin, of)| {
+            (origin, of) != (self.origin, layer) || now.saturating_duration_since(at) >= ASK_AGAIN
+        });
+        if !may {
             return None;
         }
-        self.asked_at = Some(now);
+        self.asked = Some((now, self.origin, layer));
         Some(layer)
     }
 }

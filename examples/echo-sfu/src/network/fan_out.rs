@@ -8,7 +8,7 @@ use str0m::media::MediaKind;
 use super::consumer::{Consumer, Forwarded};
 use super::outbox::Outbox;
 use super::source::Origin;
-use super::transport::Way;
+use super::transport::{Transport, Way};
 use super::{Network, REPORT_INTERVAL, REPORT_TURNS, State};
 use crate::media::NetworkIndex;
 use crate::objects::{ConsumerId, ProducerId, TransportId};
@@ -18,8 +18,14 @@ use crate::rtp::packet::MediaPacket;
 use crate::rtp::rate::BitRate;
 use crate::rtp::rtcp::{Compound, NtpTime, ReportBlock, Rtcp, SenderInfo, round_trip_time};
 
+/// As much RTCP as fits one datagram on any usual path, encrypted.
+const MAX_COMPOUND: usize = 1_100;
 /// All that a client is sent is of one clock, and so has one name.
 const CNAME: &str = "echo-sfu";
+
+/// What waits for longer is of no use in a conversation. Unlike the buffer of a socket, a queue between
+/// threads has no end: so a thread that does not keep up leaves out what is old.
+const TOO_LATE: Duration = Duration::from_millis(500);
 
 /// A producer's consumers on one network thread.
 #[derive(Debug)]
@@ -32,7 +38,16 @@ pub(super) struct FanOut {
 impl Network {
     /// Sends packets that arrived on another network thread to the consumers here.
     fn deliver(&mut self, packets: &[(ProducerId, MediaPacket)]) {
-        self.act(|state, now| state.deliver(now, packets));
+        self.act(|state, now| {
+            let is_late = |(_, first): &(ProducerId, MediaPacket)| {
+                now.saturating_duration_since(first.arrived_at) > TOO_LATE
+            };
+            if packets.first().is_some_and(is_late) {
+                state.outbox.datagrams_dropped += packets.len();
+            } else {
+                state.deliver(now, packets);
+            }
+        });
     }
 
     /// Forwards the media of a producer that arrives here to a network thread, or no longer.
@@ -99,6 +114,8 @@ impl State {
             return;
         }
         self.counters.media_packets_in.add(packets.len());
+        // Those of one producer in a row, in their order.
+        packets.sort_by_key(|(of, _)| *of);
         let mut elsewhere: BTreeMap<NetworkIndex, Vec<(ProducerId, MediaPacket)>> = BTreeMap::new();
         packets.retain(|(producer, packet)| {
             let Some(source) = self.sources.get_mut(producer) else {
@@ -131,20 +148,17 @@ impl State {
     /// one client come in a row, and can leave in one system call.
     fn deliver(&mut self, now: Instant, packets: &[(ProducerId, MediaPacket)]) {
         tracing::trace!(packets = packets.len(), "packets forwarded");
-        let mut producers: Vec<ProducerId> = packets.iter().map(|(of, _)| *of).collect();
-        producers.sort_unstable();
-        producers.dedup();
-        for producer in producers {
-            let of_producer = packets.iter().filter(|(of, _)| *of == producer);
+        for of_producer in packets.chunk_by(|(one, _), (other, _)| one == other) {
+            let producer = of_producer[0].0;
             let Some(fan_out) = self.fan_outs.get_mut(&producer) else {
                 continue;
             };
-            for (_, packet) in of_producer.clone() {
+            for (_, packet) in of_producer {
                 fan_out.history.push(packet);
             }
             let consumers = std::mem::take(&mut fan_out.consumers);
             for id in &consumers {
-                self.deliver_to(now, *id, of_producer.clone().map(|(_, packet)| packet));
+                self.deliver_to(now, *id, of_producer.iter().map(|(_, packet)| packet));
                 self.ask_for_key_frame(now, *id);
             }
             if let Some(fan_out) = self.fan_outs.get_mut(&producer) {
@@ -234,8 +248,7 @@ impl State {
 
     fn heed_blocks(&mut self, now: Instant, transport: TransportId, blocks: &[ReportBlock]) {
         let arrived = self.clock(now);
-        // Of several streams, each counts as much as it takes of the connection.
-        let (mut sent, mut lost) = (0, 0.0);
+        let mut is_about_us = false;
         for block in blocks {
             let consumer = self.find_consumer(transport, block.ssrc);
             let Some(consumer) = consumer.and_then(|id| self.consumers.get_mut(&id)) else {
@@ -247,13 +260,23 @@ impl State {
                 jitter: block.jitter,
                 round_trip: round_trip_time(block, arrived),
             });
-            let BitRate(rate) = consumer.stream.bitrate(now);
-            sent += rate;
-            lost += rate as f64 * f64::from(block.fraction_lost) / 256.0;
+            is_about_us = true;
         }
-        if sent > 0
-            && let Some(own) = self.transports.get_mut(&transport)
-        {
+        let own = self.transports.get_mut(&transport);
+        let Some(own) = own.filter(|_| is_about_us) else {
+            return;
+        };
+        // A report may be about one stream of several: so what each was last said to lose counts, as
+        // much as it takes of the connection.
+        let (mut sent, mut lost) = (0, 0.0);
+        for id in &own.consumers {
+            if let Some(consumer) = self.consumers.get_mut(id) {
+                let BitRate(rate) = consumer.stream.bitrate(now);
+                sent += rate;
+                lost += rate as f64 * consumer.stream.fraction_lost();
+            }
+        }
+        if sent > 0 {
             let loss = lost / sent as f64;
             own.downlink.loss_reported(now, loss, BitRate(sent));
             self.use_downlink(now, transport);
@@ -348,16 +371,22 @@ impl State {
             outbox,
             ..
         } = self;
+        let mut waiting = Vec::new();
         for (id, transport) in transports {
             if id.number() % REPORT_TURNS != turn {
                 continue;
             }
             let mut plain = std::mem::take(&mut outbox.plain);
             let mut compound = Compound::new(&mut plain);
-            for id in &transport.consumers {
+            for at in 0..transport.consumers.len() {
+                let id = &transport.consumers[at];
                 let Some(consumer) = consumers.get_mut(id) else {
                     continue;
                 };
+                // A request may have been lost, and nothing may come that would remind of it.
+                if consumer.stream.wanted_key_frame().is_some() {
+                    waiting.push(*id);
+                }
                 for event in consumer.news() {
                     let id = *id;
                     let owner = &transport.owner;
@@ -373,25 +402,20 @@ impl State {
                     compound
                         .sender_report(info.ssrc, sent, &[])
                         .cname(info.ssrc, CNAME);
+                    if compound.len() > MAX_COMPOUND {
+                        send_reports(transport, &plain, time, outbox);
+                        compound = Compound::new(&mut plain);
+                    }
                 }
             }
             if let Some((ssrc, blocks)) = transport.reception(now) {
                 compound.receiver_report(ssrc, &blocks).cname(ssrc, CNAME);
             }
-            let Outbox {
-                datagrams,
-                encrypted,
-                datagrams_dropped,
-                touched,
-                ..
-            } = outbox;
-            if !plain.is_empty()
-                && let Some(way) = transport.reporting_way(datagrams, touched, time)
-                && !way.send_compound(&plain, encrypted)
-            {
-                *datagrams_dropped += 1;
-            }
+            send_reports(transport, &plain, time, outbox);
             outbox.plain = plain;
+        }
+        for id in waiting {
+            self.ask_for_key_frame(now, id);
         }
     }
 
@@ -421,5 +445,21 @@ impl State {
 
     pub(super) fn sending_time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
+    }
+}
+
+fn send_reports(transport: &mut Transport, plain: &[u8], time: Duration, outbox: &mut Outbox) {
+    let Outbox {
+        datagrams,
+        encrypted,
+        datagrams_dropped,
+        touched,
+        ..
+    } = outbox;
+    if !plain.is_empty()
+        && let Some(way) = transport.reporting_way(datagrams, touched, time)
+        && !way.send_compound(plain, encrypted)
+    {
+        *datagrams_dropped += 1;
     }
 }

@@ -266,13 +266,22 @@ impl State {
     fn accept_link(&mut self, own: Weak<RefCell<Self>>, listener: TransportId, socket: TcpSocket) {
         let links = self.pipes.links.values();
         let count = links.filter(|link| link.listener == Some(listener)).count();
+        if count >= MAX_LINKS {
+            // Whoever has shown nothing for longest makes room: one with the secret needs a moment only.
+            let strangers = self
+                .pipes
+                .links
+                .iter()
+                .filter(|(_, link)| link.listener == Some(listener) && link.opened.is_some());
+            let Some(oldest) = strangers.map(|(id, _)| *id).min() else {
+                tracing::warn!("too many links: one more was refused");
+                return;
+            };
+            self.break_link(oldest, "others want to connect");
+        }
         let Some(known) = self.pipes.listeners.get(&listener) else {
             return;
         };
-        if count >= MAX_LINKS {
-            tracing::warn!("too many links: one more was refused");
-            return;
-        }
         let Ok(protocol) = Protocol::new(Role::Listens, known.secret.clone()) else {
             return;
         };

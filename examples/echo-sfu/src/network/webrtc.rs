@@ -43,6 +43,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(15);
 const CONNECT_LIMIT: Duration = Duration::from_secs(25);
 /// What a client is told once there is no limit any more.
 const NO_LIMIT: BitRate = BitRate(100_000_000);
+/// Trickled by one client, all its fragments together: str0m keeps them all. An ICE-lite server hardly
+/// needs any.
+const MAX_REMOTE_CANDIDATES: usize = 64;
 /// Ways by which a client's datagrams have come in, kept to answer by the same.
 const MAX_PATHS: usize = 16;
 
@@ -72,6 +75,8 @@ pub(crate) struct WebRtcTransport {
     produced: Vec<Produced>,
     /// There is none before the client is connected.
     outgoing: Option<Encryption>,
+    /// How many the client has trickled.
+    remote_candidates: usize,
     /// What the client is to send at most.
     bitrate_limit: Option<BitRate>,
     channels: Channels,
@@ -87,6 +92,8 @@ struct Produced {
     producer: ProducerId,
     /// The encodings of simulcast, the smallest first; none if there is one only.
     layers: Vec<Rid>,
+    /// Of each layer.
+    numbers: Vec<Numbers>,
 }
 
 /// How what we send is encrypted, and what the client says about it.
@@ -161,6 +168,7 @@ impl WebRtcTransport {
             last_heard: now,
             produced: Vec::new(),
             outgoing: None,
+            remote_candidates: 0,
             bitrate_limit: None,
             channels: Channels::new(id),
             timer: None,
@@ -208,6 +216,7 @@ impl WebRtcTransport {
                     mid,
                     kind,
                     producer,
+                    numbers: vec![Numbers::default(); layers.len().max(1)],
                     layers,
                 });
                 produced.push((producer, media));
@@ -286,11 +295,15 @@ impl WebRtcTransport {
         if let Some(local_ip) = local_ip {
             self.note_path(source, local_ip);
         }
-        self.last_heard = now;
         self.answered = None;
         let outcome = self.rtc.handle_input(Input::Receive(now, received));
         self.end_if_failed(outcome, outbox);
         let deadline = self.drain(now, outbox);
+        // STUN that is not answered is not authentic: it may be another client's, who has come to the
+        // same address after this one has gone.
+        if !is_stun(datagram) || self.answered == Some(source) {
+            self.last_heard = now;
+        }
         if self.answered == Some(source) && nominates(datagram) {
             self.destination = Some(source);
         }
@@ -380,7 +393,11 @@ impl WebRtcTransport {
         outbox: &mut Outbox,
     ) -> Option<Instant> {
         let no_limit = self.bitrate_limit.map(|_| NO_LIMIT);
-        self.bitrate_limit = limit.or(no_limit);
+        let limit = limit.or(no_limit);
+        if limit == self.bitrate_limit {
+            return None;
+        }
+        self.bitrate_limit = limit;
         self.remind_of_bitrate_limit(now, outbox)
     }
 
@@ -414,7 +431,9 @@ impl WebRtcTransport {
         candidates: Vec<Candidate>,
         outbox: &mut Outbox,
     ) -> Option<Instant> {
-        for candidate in candidates {
+        let left = MAX_REMOTE_CANDIDATES.saturating_sub(self.remote_candidates);
+        for candidate in candidates.into_iter().take(left) {
+            self.remote_candidates += 1;
             self.rtc.add_remote_candidate(candidate);
         }
         self.advance(now, outbox)
@@ -583,14 +602,41 @@ impl WebRtcTransport {
             mid = Some(stream.mid());
             rid = stream.rid().or(rid);
         }
-        let Some(produced) = self.produced.iter().find(|own| Some(own.mid) == mid) else {
+        let mut produced = self.produced.iter_mut();
+        let Some(produced) = produced.find(|own| Some(own.mid) == mid) else {
             return;
         };
         let layer = rid.and_then(|rid| produced.layers.iter().position(|own| *own == rid));
         let layer = layer.and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
-        outbox
-            .packets
-            .push((produced.producer, media_packet(packet, layer)));
+        let Some(numbers) = produced.numbers.get_mut(usize::from(layer)) else {
+            return;
+        };
+        let ssrc = *packet.header.ssrc;
+        let mut packet = media_packet(packet, layer);
+        packet.sequence = numbers.continued(ssrc, packet.sequence);
+        outbox.packets.push((produced.producer, packet));
+    }
+}
+
+/// Sequence numbers that only grow, whatever becomes of the SSRC.
+#[derive(Debug, Clone, Default)]
+struct Numbers {
+    ssrc: Option<u32>,
+    shift: u64,
+    newest: u64,
+}
+
+impl Numbers {
+    /// A source that starts anew, under another SSRC, goes on far above all its numbers before: so
+    /// whoever follows it starts anew, too.
+    fn continued(&mut self, ssrc: u32, sequence: u64) -> u64 {
+        let before = self.ssrc.replace(ssrc);
+        if before.is_some_and(|before| before != ssrc) {
+            self.shift = self.newest + (1 << 16);
+        }
+        let sequence = sequence + self.shift;
+        self.newest = self.newest.max(sequence);
+        sequence
     }
 }
 
@@ -643,9 +689,28 @@ pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, 192..=223, ..])
 }
 
+/// RFC 7983.
+fn is_stun(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(0..=3))
+}
+
 /// Whether it is a STUN request that says: send here.
 fn nominates(datagram: &[u8]) -> bool {
-    matches!(datagram.first(), Some(0..=3))
+    is_stun(datagram)
         && StunMessage::parse(datagram)
             .is_ok_and(|message| message.is_binding_request() && message.use_candidate())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_grow_though_a_source_starts_anew() {
+        let mut numbers = Numbers::default();
+        assert_eq!(70_000, numbers.continued(1, 70_000));
+        assert_eq!(69_999, numbers.continued(1, 69_999));
+        assert_eq!(70_000 + 65_536 + 5, numbers.continued(2, 5));
+        assert_eq!(70_000 + 65_536 + 6, numbers.continued(2, 6));
+    }
 }

@@ -131,6 +131,9 @@ impl Consumer {
     }
 
     /// Pauses it: nothing of its producer goes out here.
+    ///
+    /// Refused where it feeds a producer of another router: that one is as paused as its source, or as
+    /// it is paused itself.
     pub fn pause(&self) -> Operation<(), ObjectError> {
         self.set_paused(true)
     }

@@ -32,6 +32,7 @@
 //! interleavings of a scenario that breaks SFUs made of listeners, and of its variants.
 
 mod address;
+mod bitrate_limits;
 mod consumer;
 mod data_consumer;
 mod data_message;

@@ -100,6 +100,8 @@ impl Router {
 pub(crate) struct RouterState {
     networks: NetworkThreads,
     events: EventSink<RouterEvent>,
+    /// What clients were told to send, at most; those that were.
+    pub(super) limits: BTreeMap<TransportId, BitRate>,
     pub(super) transports: BTreeMap<TransportId, TransportState>,
     pub(super) producers: BTreeMap<ProducerId, ProducerState>,
     pub(super) consumers: BTreeMap<ConsumerId, ConsumerState>,
@@ -112,6 +114,7 @@ impl RouterState {
         Self {
             networks,
             events,
+            limits: BTreeMap::new(),
             transports: BTreeMap::new(),
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
@@ -231,53 +234,6 @@ impl RouterState {
         }
     }
 
-    /// Notes what a client's downlink carries. Returns what those are to send, at most, who send what
-    /// it is sent.
-    pub(super) fn note_downlink(
-        &mut self,
-        id: TransportId,
-        estimate: Option<BitRate>,
-    ) -> Vec<(TransportId, Option<BitRate>)> {
-        match self.transports.get_mut(&id).map(|own| &mut own.kind) {
-            Some(TransportKind::WebRtc { downlink, .. }) => *downlink = estimate,
-            _ => return Vec::new(),
-        }
-        let sends = |consumer: &&ConsumerState| consumer.transport == id;
-        let mut producers: Vec<_> = self
-            .consumers
-            .values()
-            .filter(sends)
-            .map(|consumer| consumer.producer)
-            .collect();
-        producers.dedup();
-        let senders = producers.iter().filter_map(|id| self.producers.get(id));
-        let mut senders: Vec<_> = senders.map(|producer| producer.transport).collect();
-        senders.sort_unstable();
-        senders.dedup();
-        let limits = senders.iter().map(|id| (*id, self.limit_of(*id)));
-        limits.collect()
-    }
-
-    /// What the best of those can be sent who are sent what this transport sends; `None` if one of
-    /// them can be sent everything. Whoever sends several layers is not limited: each of the others is
-    /// sent one that suits it.
-    fn limit_of(&self, sender: TransportId) -> Option<BitRate> {
-        let mut sent = self
-            .producers
-            .values()
-            .filter(|own| own.transport == sender);
-        if sent.any(ProducerState::has_layers) {
-            return None;
-        }
-        let is_sent_it = |consumer: &&ConsumerState| {
-            let producer = self.producers.get(&consumer.producer);
-            producer.is_some_and(|producer| producer.transport == sender)
-        };
-        let receivers = self.consumers.values().filter(is_sent_it);
-        let downlinks = receivers.map(|own| self.transports.get(&own.transport)?.downlink());
-        downlinks.collect::<Option<Vec<_>>>()?.into_iter().max()
-    }
-
     fn check_transport(&self, id: TransportId) -> Result<(), ObjectError> {
         if self.transports.contains_key(&id) {
             Ok(())
@@ -299,6 +255,7 @@ impl RouterState {
             self.close_producer(producer, CloseReason::TransportClosed)?;
         }
         self.close_data_on(id)?;
+        self.limits.remove(&id);
         if let Some(transport) = self.transports.remove(&id) {
             tracing::debug!(transport = ?id, ?reason, "transport closed");
             end_transport(id, transport, reason);
@@ -467,6 +424,7 @@ impl RouterState {
         let paused = self.producer(producer)?.paused.current();
         let consumer = ConsumerState::new(transport, producer, options, paused, piped_to, events);
         self.consumers.insert(id, consumer);
+        self.relimit(producer);
         Ok(paused)
     }
 
@@ -542,7 +500,11 @@ impl RouterState {
         id: ConsumerId,
         paused: bool,
     ) -> Result<(), ObjectError> {
-        self.consumer(id)?.set_own_paused(paused);
+        let consumer = self.consumer(id)?;
+        if consumer.piped_to.is_some() {
+            return Err(ObjectError::FeedsAPipe(id));
+        }
+        consumer.set_own_paused(paused);
         Ok(())
     }
 
@@ -560,6 +522,7 @@ impl RouterState {
             plain.forget_consumer(id);
         }
         self.forget_idle_pipe(consumer.transport);
+        self.relimit(consumer.producer);
         Ok(())
     }
 
@@ -595,7 +558,10 @@ impl RouterState {
                 return Err(ObjectError::NoCommonCodec(producer));
             }
         }
+        let left = consumer.producer;
         consumer.switched_to(producer, paused);
+        self.relimit(left);
+        self.relimit(producer);
         Ok(())
     }
 

@@ -12,7 +12,6 @@ use super::transport::{self, TransportEvent, TransportKind, TransportState};
 use crate::media::{Media, TrackInfo};
 use crate::network::{Accepted, Flow, OpenWebRtc, Opened, Origin, Wanted};
 use crate::operation::ReplyTo;
-use crate::rtp::rate::BitRate;
 use crate::sdp::{Fragment, Offer};
 use crate::{ApiError, Operation};
 
@@ -403,18 +402,5 @@ impl RouterState {
         on_network.post(move |network| {
             network.add_remote_candidates(id, candidates, reply);
         });
-    }
-
-    /// A network thread has an idea of what a client's downlink carries.
-    ///
-    /// Nobody gains from a client that sends more than any of its viewers can be sent; so it is told
-    /// to send what the best of them can. (The others are sent a smaller layer if there is one, and
-    /// otherwise lose packets and ask for them again.)
-    pub(crate) fn downlink_estimated(&mut self, id: TransportId, estimate: Option<BitRate>) {
-        for (sender, limit) in self.note_downlink(id, estimate) {
-            if let Some(on_network) = self.transport_on_network(sender) {
-                on_network.post(move |network| network.limit_bitrate(sender, limit));
-            }
-        }
     }
 }

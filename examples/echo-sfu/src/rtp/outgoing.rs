@@ -198,6 +198,16 @@ impl OutgoingStream {
         self.end_stretch();
     }
 
+    pub(crate) const fn has_rtx(&self) -> bool {
+        self.rtx.is_some()
+    }
+
+    /// Of the latest packets, from 0 to 1, as the receiver has last said.
+    pub(crate) fn fraction_lost(&self) -> f64 {
+        let report = self.reception.last();
+        report.map_or(0.0, |block| f64::from(block.fraction_lost) / 256.0)
+    }
+
     /// How the payload types of what comes next translate.
     pub(crate) fn set_codecs(&mut self, codecs: Vec<CodecMapping>) {
         self.codecs = codecs.into();

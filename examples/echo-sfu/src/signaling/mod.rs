@@ -110,7 +110,8 @@ impl Signaling {
         })
     }
 
-    /// Pauses a session: what it sends goes to nobody, and it is sent nothing. It stays connected.
+    /// Pauses a session: the media that it sends goes to nobody, and it is sent none. It stays
+    /// connected, and its data channels go on.
     pub fn pause(&self, session: SessionToken) -> Operation<()> {
         self.set_paused(session, true)
     }
@@ -337,6 +338,9 @@ impl State {
         if self.sessions.len() >= self.limits.sessions {
             return Err(ApiError::TooManySessions(self.limits.sessions));
         }
+        if self.networks.are_overloaded(rtc_thread::now()) {
+            return Err(ApiError::Overloaded);
+        }
         Ok(())
     }
 
@@ -370,9 +374,6 @@ impl State {
     fn open(&mut self, open: Open) {
         if let Err(error) = self.check_sessions() {
             return open.reply.send(Err(error));
-        }
-        if self.networks.are_overloaded(rtc_thread::now()) {
-            return open.reply.send(Err(ApiError::Overloaded));
         }
         let offer = match Offer::parse(&open.offer, open.flow) {
             Ok(offer) => offer,
@@ -581,6 +582,9 @@ impl State {
         };
         tracing::debug!(session = key.0, "session ended");
         self.tokens.remove(&session.token);
+        if let Some(reply) = session.opening {
+            reply.send(Err(ApiError::UnknownPublisher("just gone".to_owned())));
+        }
         match session.transport {
             Some(SessionTransport::WebRtc(transport)) => drop(transport.close()),
             Some(SessionTransport::Plain(transports, opening)) => {

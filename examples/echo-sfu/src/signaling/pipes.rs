@@ -130,7 +130,10 @@ impl State {
                 if let Some(pipes) = &mut state.pipes {
                     pipes.links.retain(|link| link.id() != id);
                 }
-                state.connect_to_process(at);
+                // Not at once: it may break for a reason that has not gone.
+                if let Some(own) = &state.own {
+                    drop(own.post_delayed(TRY_AGAIN, move |state| state.connect_to_process(at)));
+                }
             }
         });
         pipes.links.push(link);
@@ -255,7 +258,10 @@ impl State {
         self.sessions_ever += 1;
         let key = SessionKey(self.sessions_ever);
         let place = Place::Publisher(room, id);
-        self.note_place(key, &place, name);
+        if !self.note_place(key, &place, name) {
+            return Err(ApiError::ShuttingDown);
+        }
+        self.take_pulses_later();
         let session = Session {
             // Told to nobody.
             token: SessionToken::random(),

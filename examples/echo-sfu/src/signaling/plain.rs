@@ -283,6 +283,7 @@ impl State {
         self.sessions_ever += 1;
         let key = SessionKey(self.sessions_ever);
         self.note_place(key, &place, name);
+        self.take_pulses_later();
         let Some((router, own)) = self.router_for(key, &place).zip(self.own.clone()) else {
             return opening.abandon(ApiError::ShuttingDown);
         };

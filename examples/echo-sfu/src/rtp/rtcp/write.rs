@@ -38,6 +38,11 @@ impl<'b> Compound<'b> {
         Self { out }
     }
 
+    /// How many bytes there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.out.len()
+    }
+
     pub(crate) fn sender_report(
         &mut self,
         ssrc: u32,
