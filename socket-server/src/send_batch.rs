@@ -289,6 +289,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_in_place_is_as_long_as_it_says() {
+        let mut batch = SendBatch::new().with_limit_bytes(10 * HEADER_BYTES);
+        batch.push(to(1), &[1; 3]).unwrap();
+        let write = |room: &mut [u8]| {
+            room[..2].fill(2);
+            2
+        };
+        batch.push_with(to(1), 5, write).unwrap();
+        batch.push_with(to(1), 5, |_| 0).unwrap();
+        assert_eq!(2, batch.len(), "nothing written is nothing sent");
+        let mut called = false;
+        let full = batch.push_with(to(1), 10 * HEADER_BYTES, |_| {
+            called = true;
+            1
+        });
+        assert!(full.is_err() && !called);
+        assert_eq!(vec![(1, Some(3), 5)], flushed(&mut batch, 10));
+    }
+
+    #[test]
     fn runs_are_of_one_destination_and_size_and_may_end_shorter() {
         let mut some = batch(&[
             (1, 10),

@@ -153,7 +153,12 @@ fn item_38_connections_between_the_families_come_about_as_in_the_operating_syste
     assert_same_on_both(|world| {
         let (mut lines, place) = (Vec::new(), world.place());
         for (at, only_v6) in BOUND {
-            let options = ListenOptions::new(SocketAddr::new(ip(at), 0)).only_v6(only_v6);
+            // A port at which nobody else listens, in whichever family.
+            let everywhere = ListenOptions::new(SocketAddr::new(ip("::"), 0));
+            let probe = place.server.listen_tcp(&everywhere).unwrap();
+            let port = probe.local_addr().port();
+            drop(probe);
+            let options = ListenOptions::new(SocketAddr::new(ip(at), port)).only_v6(only_v6);
             let listener = match place.server.listen_tcp(&options) {
                 Ok(listener) => listener,
                 Err(error) => {
