@@ -58,7 +58,8 @@ pub struct TransportTraffic {
     pub thread: String,
     /// Whether packets can go out.
     pub connected: bool,
-    /// Where they go.
+    /// Where they go. Not in the JSON: anybody may ask for that, and this is where somebody is.
+    #[serde(skip_serializing)]
     pub remote: Option<SocketAddr>,
     /// Datagrams received from there.
     pub packets_in: u64,
