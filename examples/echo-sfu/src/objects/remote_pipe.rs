@@ -483,7 +483,7 @@ impl RouterState {
             } => {
                 if let Err(error) = self.produce_from_process(link, name, &parameters, label, state)
                 {
-                    tracing::info!(%error, "what another process pipes is not taken");
+                    tracing::warn!(%error, "what another process pipes is not taken");
                 }
             }
             Message::Changed { name, state } => {
