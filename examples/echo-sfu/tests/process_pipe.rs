@@ -1,4 +1,5 @@
-//! Pipes between processes: conformance item 46. The test program runs itself as the other process.
+//! Pipes between processes: conformance item 46. A test that needs another
+//! process runs itself as that, told by the environment where to connect to.
 
 mod plain_rtp;
 #[allow(dead_code, reason = "each test uses its part of it")]
@@ -81,20 +82,24 @@ fn produced(place: &Place, pipe: &mut RemotePipe) -> (Producer, String) {
     (place.router.producer(id).wait().unwrap(), label)
 }
 
-/// This program, running one of those below that are not tests.
-fn another_process(what: &str, connect_to: SocketAddr) -> Process {
+/// The same test, in another process.
+fn another_process(test: &str, connect_to: SocketAddr) -> Process {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", what, "--ignored", "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(CONNECT_TO, connect_to.to_string());
     Process::start("the other process", &mut command)
 }
 
-fn connect_from_the_environment() -> Option<(Place, RemotePipe)> {
-    let to = std::env::var(CONNECT_TO).ok()?.parse().unwrap();
+/// Where to connect to, if this is the other process of a test.
+fn other_end() -> Option<SocketAddr> {
+    Some(std::env::var(CONNECT_TO).ok()?.parse().unwrap())
+}
+
+fn connect(to: SocketAddr) -> (Place, RemotePipe) {
     let place = place(1);
     let pipe = place.router.connect_pipe(to, secret()).wait().unwrap();
-    Some((place, pipe))
+    (place, pipe)
 }
 
 fn connect_client(
@@ -125,12 +130,8 @@ struct Seen {
     is_over: bool,
 }
 
-#[test]
-#[ignore = "the other process of a test"]
-fn the_viewing_process() {
-    let Some((place, mut pipe)) = connect_from_the_environment() else {
-        return;
-    };
+fn view_what_is_piped_from(to: SocketAddr) {
+    let (place, mut pipe) = connect(to);
     let mut seen = Seen::default();
     let mut producers: Vec<Producer> = Vec::new();
     for _ in 0..2 {
@@ -162,12 +163,8 @@ fn the_viewing_process() {
     }
 }
 
-#[test]
-#[ignore = "the other process of a test"]
-fn the_publishing_process() {
-    let Some((place, mut pipe)) = connect_from_the_environment() else {
-        return;
-    };
+fn publish_until_killed(to: SocketAddr) {
+    let (place, mut pipe) = connect(to);
     let options = PlainTransportOptions::default();
     let transport = place.router.create_plain_transport(options).wait().unwrap();
     let producer = transport.produce(vp8(1), ProducerOptions::new());
@@ -185,9 +182,15 @@ fn last_said(lines: &[String]) -> Option<Seen> {
 
 #[test]
 fn item_46_who_views_in_another_process_sees_what_is_published_here() {
+    if let Some(to) = other_end() {
+        return view_what_is_piped_from(to);
+    }
     let place = place(1);
     let mut listener = listen(&place);
-    let mut other = another_process("the_viewing_process", listener.local_address());
+    let mut other = another_process(
+        "item_46_who_views_in_another_process_sees_what_is_published_here",
+        listener.local_address(),
+    );
     let pipe = accept(&place, &mut listener);
     let (mut publisher, mut transport) =
         connect_client(&place, Direction::SendOnly, Purpose::Produce);
@@ -252,9 +255,15 @@ fn item_46_who_views_in_another_process_sees_what_is_published_here() {
 
 #[test]
 fn item_46_killing_a_process_closes_what_came_from_it() {
+    if let Some(to) = other_end() {
+        return publish_until_killed(to);
+    }
     let place = place(1);
     let mut listener = listen(&place);
-    let other = another_process("the_publishing_process", listener.local_address());
+    let other = another_process(
+        "item_46_killing_a_process_closes_what_came_from_it",
+        listener.local_address(),
+    );
     let mut pipe = accept(&place, &mut listener);
     let (mut producer, label) = produced(&place, &mut pipe);
     assert_eq!("to be killed", label);

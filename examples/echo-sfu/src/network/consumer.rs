@@ -9,7 +9,9 @@ use super::source::Origin;
 use crate::objects::{ConsumerEvent, TransportId};
 use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
 use crate::rtp::packet::MediaPacket;
-use crate::rtp::wire::{ExtensionIds, HeaderBuffer, RtpHeader, absolute_send_time};
+use crate::rtp::wire::{
+    ExtensionIds, HeaderBuffer, RtpHeader, absolute_send_time, write_rtx_payload,
+};
 
 /// No datagram that we send is larger.
 const MAX_DATAGRAM: usize = 1_500;
@@ -138,21 +140,25 @@ impl Consumer {
             &mut header,
         );
         // Only what is changed is copied before it is encrypted.
-        let mut changed = [0; MAX_DATAGRAM];
+        let mut changed;
         let payload = match (rtx, &rewritten.vp8) {
             (None, None) => &packet.payload[..],
             (rtx, patch) => {
-                let prefix = if rtx.is_some() { 2 } else { 0 };
-                let len = prefix + packet.payload.len();
-                let Some(changed) = changed.get_mut(..len) else {
+                changed = [0; MAX_DATAGRAM];
+                let original = &packet.payload[..];
+                let written = match rtx {
+                    Some(_) => write_rtx_payload(rewritten.sequence as u16, original, &mut changed),
+                    None => changed.get_mut(..original.len()).map(|room| {
+                        room.copy_from_slice(original);
+                        original.len()
+                    }),
+                };
+                let Some(len) = written else {
                     return false;
                 };
-                changed[prefix..].copy_from_slice(&packet.payload);
+                let changed = &mut changed[..len];
                 if let Some(patch) = patch {
-                    patch.apply(&mut changed[prefix..]);
-                }
-                if rtx.is_some() {
-                    changed[..2].copy_from_slice(&(rewritten.sequence as u16).to_be_bytes());
+                    patch.apply(&mut changed[len - original.len()..]);
                 }
                 changed
             }

@@ -150,14 +150,17 @@ pub(crate) fn absolute_send_time(since_epoch: Duration) -> u32 {
     (seconds << 18) | fraction as u32
 }
 
-/// Replaces what is in `out` with the payload of a retransmission. The rest of RFC 4588 is up to the
-/// caller: a payload type, an SSRC and sequence numbers of its own.
-#[cfg(test)]
-pub(crate) fn write_rtx_payload(original_sequence: u16, payload: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.reserve(RTX_PREFIX + payload.len());
-    out.extend_from_slice(&original_sequence.to_be_bytes());
-    out.extend_from_slice(payload);
+/// Writes the payload of a retransmission. Returns how long it is; nothing if there is no room. The rest
+/// of RFC 4588 is up to the caller: a payload type, an SSRC and sequence numbers of its own.
+pub(crate) fn write_rtx_payload(
+    original_sequence: u16,
+    payload: &[u8],
+    out: &mut [u8],
+) -> Option<usize> {
+    let (prefix, rest) = out.split_first_chunk_mut::<RTX_PREFIX>()?;
+    *prefix = original_sequence.to_be_bytes();
+    rest.get_mut(..payload.len())?.copy_from_slice(payload);
+    Some(RTX_PREFIX + payload.len())
 }
 
 /// What is in a retransmission: the original sequence number, and the payload that came with it.

@@ -304,9 +304,15 @@ fn send_times_are_seconds_in_24_bits() {
 
 #[test]
 fn retransmissions_begin_with_the_original_sequence_number() {
-    let mut out = vec![1; 10];
-    write_rtx_payload(0x1234, b"abc", &mut out);
-    assert_eq!(b"\x12\x34abc".as_slice(), out);
-    assert_eq!(Some((0x1234, b"abc".as_slice())), read_rtx_payload(&out));
+    let mut out = [1; 6];
+    let written = write_rtx_payload(0x1234, b"abc", &mut out);
+    assert_eq!(Some(5), written);
+    assert_eq!(b"\x12\x34abc\x01".as_slice(), out);
+    let read = read_rtx_payload(&out[..5]);
+    assert_eq!(Some((0x1234, b"abc".as_slice())), read);
     assert_eq!(None, read_rtx_payload(&out[..1]));
+    for too_short in 0..5 {
+        let written = write_rtx_payload(0x1234, b"abc", &mut out[..too_short]);
+        assert_eq!(None, written);
+    }
 }
