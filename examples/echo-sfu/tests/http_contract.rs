@@ -560,9 +560,13 @@ fn a_client_that_dawdles_is_hung_up_on() {
     let mut dawdler = server.connect();
     dawdler.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
     let mut silent = server.connect();
-    // Both reads end because the server closes; the read time-out would be an error.
+    let mut idle = server.connect();
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    // The reads end because the server closes; the read time-out would be an error.
     dawdler.read_to_end(&mut Vec::new()).unwrap();
     silent.read_to_end(&mut Vec::new()).unwrap();
+    idle.read_to_end(&mut Vec::new()).unwrap();
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -99,40 +99,23 @@ impl Connection {
         // Answers are short, and waited for.
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else {
-            return self.serve_http1(stream).await;
+            return self.serve_http(stream).await;
         };
         match tokio::time::timeout(self.header_timeout, tls.acceptor.accept(stream)).await {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.serve_http2(stream).await;
-            }
-            Ok(Ok(stream)) => self.serve_http1(stream).await,
+            Ok(Ok(stream)) => self.serve_http(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         }
     }
 
-    async fn serve_http1(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn serve_http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
-        note_end(self.watcher.watch(connection).await);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended badly");
+        }
         drop(self.permit);
-    }
-
-    async fn serve_http2(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(16)
-            .keep_alive_interval(self.header_timeout)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router));
-        note_end(self.watcher.watch(connection).await);
-        drop(self.permit);
-    }
-}
-
-fn note_end(outcome: Result<(), hyper::Error>) {
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "a connection ended badly");
     }
 }
