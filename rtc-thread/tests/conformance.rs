@@ -483,14 +483,19 @@ fn item_13_high_precision_is_not_coalesced_low_is_late_by_at_most_the_leeway() {
             last_due = Instant::now() + delay;
         }
         world.wait_until(|| run.load(Ordering::Relaxed) == 100);
-        let waits = thread.stats().waits - waits_before;
+        // What has run is counted by then.
+        thread.blocking_call(|| ()).unwrap();
+        let stats = thread.stats();
+        let waits = stats.waits - waits_before;
         let spread = last_due - (start + 20 * MS);
-        let wakes = 1 + spread.as_micros() / LEEWAY.as_micros();
+        // Besides that call, `process_all_queued` of other tests wakes it.
+        let others = 1 + u128::from(stats.tasks.saturating_sub(100));
+        let wakes = 1 + spread.as_micros() / LEEWAY.as_micros() + others;
         // It falls asleep after each, after the first post to a queue that each has left empty, and in
         // the beginning.
         assert!(
             u128::from(waits) <= 2 + 2 * wakes,
-            "{waits} waits for 100 timers over {spread:?}"
+            "{waits} waits for 100 timers over {spread:?}: {stats:?}"
         );
     });
 }
