@@ -15,7 +15,7 @@ use rtc_thread::{
     Precision, SpawnError, Task, TaskQueue, TaskQueueExt, Thread, ThreadHandle, current,
     process_all_queued,
 };
-use worlds::{Kind, in_every_world, in_real_worlds, in_simulation};
+use worlds::{Due, Kind, in_every_world, in_real_worlds, in_simulation};
 
 /// A list that tasks append to.
 #[derive(Clone, Default)]
@@ -346,40 +346,48 @@ fn item_10_captures_that_never_run_are_dropped_on_the_target_or_come_back() {
 #[test]
 fn item_11_delayed_tasks_run_in_due_order_equal_ones_as_posted_and_none_early() {
     in_every_world(|world| {
+        const DELAYED: [(u32, &str); 5] =
+            [(11, "11"), (9, "9"), (10, "10 a"), (10, "10 b"), (0, "0")];
         let thread = world.thread("target");
-        let log = Log::default();
-        // Posted in one go, so that no time passes in between that anyone could see.
-        let (handle, notes) = (thread.handle(), log.clone());
-        let early = Arc::new(AtomicBool::new(false));
-        let is_early = early.clone();
-        thread
-            .blocking_call(move || {
-                let start = handle.clock().now();
-                let delayed = |delay: Duration, what| {
-                    let (note, clock) = (notes.note(what), handle.clock().clone());
-                    let is_early = is_early.clone();
+        // Posted from a task, so that in a simulation no time passes in between.
+        let handle = thread.handle();
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let to = ran.clone();
+        let posted = thread.blocking_call(move || {
+            let delayed = |(delay, what)| {
+                let (clock, to) = (handle.clock().clone(), to.clone());
+                Due::of(handle.clock(), delay * MS, || {
                     handle
-                        .post_delayed(delay, move || {
-                            is_early.fetch_or(clock.now() < start + delay, Ordering::Relaxed);
-                            note();
+                        .post_delayed(delay * MS, move || {
+                            to.lock().unwrap().push((what, clock.now()));
                         })
-                        .unwrap()
-                };
-                for (delay, what) in [(11, "11"), (9, "9"), (10, "10 a"), (10, "10 b"), (0, "0")] {
-                    delayed(delay * MS, what);
+                        .unwrap();
+                })
+            };
+            DELAYED.map(delayed)
+        });
+        let posted = posted.unwrap();
+        world.wait_until(|| ran.lock().unwrap().len() == DELAYED.len());
+        let ran = ran.lock().unwrap();
+        let order: Vec<_> = ran.iter().map(|(what, _)| *what).collect();
+        if world.kind == Kind::Simulated {
+            assert_eq!(vec!["0", "9", "10 a", "10 b", "11"], order);
+        }
+        // For real, a moment between two posts may be longer than their delays differ. Of equal ones,
+        // the order is certain even so.
+        let place = |what: &str| order.iter().position(|ran| *ran == what).unwrap();
+        for (n, due) in posted.iter().enumerate() {
+            let (delay, what) = DELAYED[n];
+            assert!(ran[place(what)].1 >= due.earliest, "{what} was early");
+            for (m, other) in posted.iter().enumerate() {
+                let is_equal_and_before = DELAYED[m].0 == delay && n < m;
+                if is_equal_and_before || due.is_certainly_before(other) {
+                    assert!(place(what) < place(DELAYED[m].1), "{order:?} of {posted:?}");
                 }
-                handle.post(notes.note("posted after zero")).unwrap();
-            })
-            .unwrap();
-        world.wait_until(|| log.len() == 6);
-        let ran = log.taken();
-        let by_delay: Vec<_> = ran
-            .iter()
-            .filter(|ran| **ran != "posted after zero")
-            .collect();
-        assert_eq!(vec![&"0", &"9", &"10 a", &"10 b", &"11"], by_delay);
-        assert!(!early.load(Ordering::Relaxed));
+            }
+        }
 
+        let log = Log::default();
         let note = log.note("delayed from itself");
         let handle = thread.handle();
         thread
@@ -456,11 +464,14 @@ fn item_13_high_precision_is_not_coalesced_low_is_late_by_at_most_the_leeway() {
         ];
         assert_eq!(expected, *ran.lock().unwrap());
     });
-    // On real threads: a hundred timers in a row cost a few wake-ups.
+    // On real threads: a hundred timers in a row cost a wake-up for each leeway that they are spread
+    // over, which is one if the machine lets them be posted in a row.
     in_real_worlds(|world| {
         let thread = world.start(Thread::builder().leeway(LEEWAY));
         let run = Arc::new(AtomicUsize::new(0));
-        let batches_before = thread.stats().batches;
+        let waits_before = thread.stats().waits;
+        let start = Instant::now();
+        let mut last_due = start;
         for n in 0..100 {
             let run = run.clone();
             let delay = 20 * MS + n * MS / 4;
@@ -469,10 +480,23 @@ fn item_13_high_precision_is_not_coalesced_low_is_late_by_at_most_the_leeway() {
                     run.fetch_add(1, Ordering::Relaxed);
                 })
                 .unwrap();
+            last_due = Instant::now() + delay;
         }
         world.wait_until(|| run.load(Ordering::Relaxed) == 100);
-        let batches = thread.stats().batches - batches_before;
-        assert!(batches < 50, "{batches} batches for 100 timers");
+        // What has run is counted by then.
+        thread.blocking_call(|| ()).unwrap();
+        let stats = thread.stats();
+        let waits = stats.waits - waits_before;
+        let spread = last_due - (start + 20 * MS);
+        // Besides that call, `process_all_queued` of other tests wakes it.
+        let others = 1 + u128::from(stats.tasks.saturating_sub(100));
+        let wakes = 1 + spread.as_micros() / LEEWAY.as_micros() + others;
+        // It falls asleep after each, after the first post to a queue that each has left empty, and in
+        // the beginning.
+        assert!(
+            u128::from(waits) <= 2 + 2 * wakes,
+            "{waits} waits for 100 timers over {spread:?}: {stats:?}"
+        );
     });
 }
 
@@ -549,17 +573,19 @@ fn item_15_at_quit_what_was_ready_runs_and_a_wrapped_thread_can_be_restarted() {
 fn item_16_a_task_that_takes_long_is_reported() {
     in_real_worlds(|world| {
         let thread = world.start(Thread::builder().slow_task_threshold(200 * MS));
-        for (millis, times) in [(250, 2), (500, 1)] {
-            for _ in 0..times {
-                thread
-                    .post(move || std::thread::sleep(millis * MS))
-                    .unwrap();
-            }
+        let sleep = |millis| Task::new(move || std::thread::sleep(millis * MS));
+        let sleeps = [250, 250, 500].map(sleep);
+        let location = sleeps[0].location();
+        for task in sleeps {
+            thread.post_task(task).unwrap();
         }
         thread.post(|| {}).unwrap();
         thread.blocking_call(|| ()).unwrap();
         let stats = thread.stats();
-        let [slow] = &stats.slow_tasks[..] else {
+        // Others may be there as well, which the machine made slow.
+        let slow = stats.slow_tasks.iter();
+        let slow = slow.filter(|slow| slow.location == location);
+        let [slow] = &slow.collect::<Vec<_>>()[..] else {
             panic!("{stats:?}");
         };
         assert!(slow.location.file().ends_with("conformance.rs"));
@@ -567,13 +593,15 @@ fn item_16_a_task_that_takes_long_is_reported() {
         assert!(slow.longest >= 490 * MS, "{slow:?}");
         assert!(stats.run_time.count() > 0 && stats.tasks >= 4);
     });
-    in_real_worlds(|world| {
-        let thread = world.start(Thread::builder().slow_task_threshold(None));
-        thread
-            .blocking_call(|| std::thread::sleep(60 * MS))
-            .unwrap();
-        assert_eq!(0, thread.stats().slow_tasks.len());
-    });
+    // What takes less than the threshold is not, nor is anything without one.
+    for threshold in [Some(3_600_000 * MS), None] {
+        in_real_worlds(|world| {
+            let thread = world.start(Thread::builder().slow_task_threshold(threshold));
+            thread.post(|| std::thread::sleep(60 * MS)).unwrap();
+            thread.blocking_call(|| ()).unwrap();
+            assert_eq!(0, thread.stats().slow_tasks.len());
+        });
+    }
 }
 
 #[test]
@@ -688,7 +716,12 @@ fn a_wrapped_thread_runs_for_as_long_as_it_is_told() {
     assert!(start.elapsed() >= 20 * MS);
     let log = Log::default();
     main.post_delayed(5 * MS, log.note("later")).unwrap();
-    assert!(main.run_for(20 * MS));
+    // Once, unless the machine lets the time pass that it was to run in.
+    let patience = Instant::now() + 60_000 * MS;
+    while log.len() == 0 {
+        assert!(main.run_for(20 * MS));
+        assert!(Instant::now() < patience, "it never runs");
+    }
     assert_eq!(vec!["later"], log.taken());
     let handle = main.handle();
     main.post(move || handle.quit()).unwrap();

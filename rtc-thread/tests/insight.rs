@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
 use rtc_thread::{Thread, threads};
 
 #[test]
@@ -46,19 +47,28 @@ fn statistics_tell_what_a_thread_has_done() {
 #[test]
 fn samples_show_how_long_tasks_wait() {
     let thread = Thread::builder().spawn().unwrap();
+    // Three batches a round, of which another one is measured each time.
     for _ in 0..100 {
-        // Each waits behind a task of two milliseconds.
+        let (entered, has_entered) = bounded(1);
+        let (go, wait) = bounded::<()>(1);
         thread
-            .post(|| std::thread::sleep(Duration::from_millis(2)))
+            .post(move || {
+                entered.send(()).unwrap();
+                wait.recv().unwrap();
+            })
             .unwrap();
-        std::thread::sleep(Duration::from_micros(500));
-        thread.post(|| {}).unwrap();
+        has_entered.recv().unwrap();
+        // This one waits behind the first for two milliseconds.
+        let behind = thread.call(|| ());
+        std::thread::sleep(Duration::from_millis(2));
+        go.send(()).unwrap();
+        behind.wait().unwrap();
         thread.blocking_call(|| ()).unwrap();
     }
     let stats = thread.stats();
     assert!(stats.queue_delay.count() >= 5, "{stats:?}");
     assert!(
-        stats.queue_delay.quantile(1.0) >= Duration::from_millis(1),
+        stats.queue_delay.quantile(1.0) >= Duration::from_millis(2),
         "{stats:?}"
     );
     assert!(

@@ -1,5 +1,6 @@
 //! Threads that serve sockets: conformance item 19.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket as Plain};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,8 @@ use std::time::Duration;
 use rtc_thread::{Budget, Thread, ThreadBound, ThreadHandle, socket_server};
 use socket_server::{RecvBatch, UdpHandler, UdpOptions, UdpSocket};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Spent by failures only.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sends everything back.
 struct Echo(RecvBatch);
@@ -41,9 +43,20 @@ fn echo(thread: &Thread) -> (ThreadBound<UdpSocket>, Plain) {
     (socket, client)
 }
 
+/// A process that is stopped and goes on finds its reads interrupted, and those with a limit are not
+/// taken up again by the kernel.
+fn recv(client: &Plain, buffer: &mut [u8]) -> usize {
+    loop {
+        match client.recv(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received.unwrap(),
+        }
+    }
+}
+
 fn round_trip(client: &Plain) {
     client.send(b"hello").unwrap();
-    assert_eq!(5, client.recv(&mut [0; 10]).unwrap());
+    assert_eq!(5, recv(client, &mut [0; 10]));
 }
 
 /// A task that posts itself again, until told to stop.
@@ -102,7 +115,7 @@ fn item_19_a_flood_of_packets_does_not_starve_tasks() {
             }
         });
         // The flood has begun, and goes on.
-        client.recv(&mut [0; 1000]).unwrap();
+        recv(&client, &mut [0; 1000]);
         for n in 0..1000 {
             assert_eq!(Ok(n), thread.blocking_call(|| n));
         }
@@ -113,11 +126,16 @@ fn item_19_a_flood_of_packets_does_not_starve_tasks() {
 #[test]
 fn a_socket_closes_on_its_thread_when_its_last_handle_goes() {
     let thread = Thread::builder().with_sockets().spawn().unwrap();
-    let (socket, client) = echo(&thread);
-    let address = client.peer_addr().unwrap();
-    drop(socket);
-    thread.blocking_call(|| ()).unwrap();
-    Plain::bind(address).unwrap();
+    let leaves_its_port = |_| {
+        let (socket, client) = echo(&thread);
+        let address = client.peer_addr().unwrap();
+        assert!(Plain::bind(address).is_err());
+        drop(socket);
+        thread.blocking_call(|| ()).unwrap();
+        Plain::bind(address).is_ok()
+    };
+    // A port that is free may be a stranger's at once, but not each time.
+    assert!((0..20).any(leaves_its_port));
 }
 
 #[test]
@@ -128,5 +146,5 @@ fn a_thread_without_sockets_makes_none() {
         let server = socket_server().expect("on a thread of ours");
         server.bind_udp(&UdpOptions::new(any)).unwrap_err().kind()
     });
-    assert_eq!(Ok(std::io::ErrorKind::Unsupported), refused);
+    assert_eq!(Ok(ErrorKind::Unsupported), refused);
 }

@@ -15,7 +15,8 @@ use socket_server::{
     MaxWait, NullSocketServer, PhysicalSocketServer, ProcessIo, SocketServer, WakeHandle,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Spent by failures only.
+const PATIENCE: Duration = Duration::from_secs(60);
 const INTERRUPTIONS: usize = 1000;
 
 /// Sends signals to a thread, one after the other, as long as it wants more.

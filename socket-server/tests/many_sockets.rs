@@ -4,7 +4,7 @@ mod worlds;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -82,8 +82,16 @@ struct Member {
 
 impl<'a> Crowd<'a> {
     fn new(world: &'a World) -> Self {
+        let mut place = world.place();
+        // Where nobody sends to who has meant those that had the ports before: what they fill, is too
+        // small for that. On Linux all of 127.0.0.0/8 is this machine.
+        if cfg!(target_os = "linux") && place.ip == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            let mut random = world.random();
+            let mut byte = || 1 + random.below(250) as u8;
+            place.ip = Ipv4Addr::new(127, byte(), byte(), byte()).into();
+        }
         Self {
-            place: world.place(),
+            place,
             // On a host of its own, where there is one.
             sender: world.place().bind(),
             world,

@@ -18,6 +18,7 @@ use socket_server::{
 };
 use socket2::SockRef;
 
+use worlds::ports::at_lasting_port;
 use worlds::tcp::{Event, Peer, accept_all};
 
 /// Addresses that a binder is asked for, and their loopback and unspecified ones.
@@ -144,9 +145,8 @@ fn item_36_a_bound_socket_is_at_the_port_but_at_no_particular_address() {
         assert_eq!((Ok(any), Ok(any), Ok(loopback)), (udp, listener, stream));
         assert_eq!(vec![concrete; 3], *asked.borrow());
 
-        let free = server
-            .bind_udp(&UdpOptions::new(SocketAddr::new(any, 0)))
-            .unwrap();
+        let free =
+            at_lasting_port(|port| server.bind_udp(&UdpOptions::new(SocketAddr::new(any, port))));
         let port = free.local_addr().port();
         drop(free);
         let wanted = SocketAddr::new(concrete, port);

@@ -1,5 +1,7 @@
 //! Whatever strangers' code does from within: handlers, observers of a virtual network, drop code.
 
+mod worlds;
+
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as Plain};
@@ -13,6 +15,7 @@ use socket_server::{
     SocketServer, TcpHandler, TcpListener, TcpOptions, TcpSocket, UdpHandler, UdpOptions,
     UdpSocket, VirtualNetwork, VirtualSocketServer,
 };
+use worlds::ports::at_lasting_port;
 
 const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -197,7 +200,9 @@ fn what_a_handler_that_panicked_has_left_is_read_in_the_next_wait() {
 #[test]
 fn a_socket_that_is_dropped_in_its_own_handler_is_closed_at_once() {
     let server = Rc::new(PhysicalSocketServer::new().unwrap());
-    let socket = server.bind_udp(&UdpOptions::new(LOOPBACK)).unwrap();
+    let socket = at_lasting_port(|port| {
+        server.bind_udp(&UdpOptions::new(SocketAddr::new(LOOPBACK.ip(), port)))
+    });
     let address = socket.local_addr();
     let kept = Rc::new(RefCell::new(Some(socket)));
     let (own, again, bound) = (kept.clone(), server.clone(), Rc::new(Cell::new(false)));
@@ -233,7 +238,9 @@ impl ListenHandler for Reopens {
 #[test]
 fn a_listener_that_is_dropped_in_its_own_handler_is_closed_at_once() {
     let server = Rc::new(PhysicalSocketServer::new().unwrap());
-    let listener = server.listen_tcp(&ListenOptions::new(LOOPBACK)).unwrap();
+    let listener = at_lasting_port(|port| {
+        server.listen_tcp(&ListenOptions::new(SocketAddr::new(LOOPBACK.ip(), port)))
+    });
     let address = listener.local_addr();
     let kept = Rc::new(RefCell::new(Some(listener)));
     let reopened = Rc::new(Cell::new(false));

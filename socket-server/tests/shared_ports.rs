@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use socket_server::{
     MaxWait, PhysicalSocketServer, ProcessIo, RecvBatch, SocketServer, UdpOptions, UdpSocket,
 };
+use worlds::ports::at_lasting_port;
 use worlds::udp::{OnReadable, collect};
 use worlds::{Family, PATIENCE, between_virtual_hosts, in_every_world};
 
@@ -151,9 +152,8 @@ fn item_40_servers_of_a_virtual_host_that_share_a_port_each_have_flows_of_their_
 fn item_40_a_port_is_shared_only_among_those_that_all_say_so() {
     in_every_world(|world| {
         let place = world.place();
-        let address = SocketAddr::new(place.ip, 0);
         let bind = |options: &UdpOptions| place.server.bind_udp(options);
-        let group = bind(&shared(address)).unwrap();
+        let group = at_lasting_port(|port| bind(&shared(SocketAddr::new(place.ip, port))));
         let own = UdpOptions::new(group.local_addr());
         assert_eq!(ErrorKind::AddrInUse, bind(&own).unwrap_err().kind());
         let second = bind(&shared(group.local_addr())).unwrap();

@@ -14,7 +14,6 @@ use worlds::{World, between_virtual_hosts, in_every_world};
 
 /// An address at which nobody listens.
 fn deserted(world: &World) -> SocketAddr {
-    // Not used again for others at once, neither by Linux nor by a virtual host.
     listen(world).local_addr()
 }
 

@@ -21,7 +21,7 @@ use str0m::media::Direction;
 use world::{Here, World, in_every_world};
 
 const USUAL: &[Codec] = &[Codec::Opus, Codec::Vp8];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Clients, for those who have some.
 trait Clients {

@@ -5,7 +5,7 @@
 mod rtc_client;
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use echo_sfu::objects::{
     Consumer, ConsumerOptions, DirectTransport, ObjectError, Producer, ProducerEvent,
@@ -62,9 +62,21 @@ fn payloads(consumer: &mut Consumer) -> Vec<Vec<u8>> {
     packets.iter().map(|own| own[20..].to_vec()).collect()
 }
 
+/// Packets that have waited for so long on their way from one network thread to another are left out.
+const TOO_LATE: Duration = Duration::from_millis(500);
+
+/// Runs a test in each world; for real once more whenever the machine took so long for it that packets
+/// may have been left out, which it tells by `false`.
+fn in_every_world_in_time(test: impl Fn(&World) -> bool) {
+    in_every_world(|world| {
+        let is_in_time = (0..100).any(|_| test(world));
+        assert!(is_in_time, "it never gets on");
+    });
+}
+
 #[test]
 fn item_42_packets_of_an_application_reach_applications_renumbered_with_their_level() {
-    in_every_world(|world| {
+    in_every_world_in_time(|world| {
         let here = world.here();
         // On both network threads.
         let (near, far) = (here.direct(), here.direct());
@@ -72,6 +84,7 @@ fn item_42_packets_of_an_application_reach_applications_renumbered_with_their_le
         let mut consumers = [consume(&near, &producer), consume(&far, &producer)];
         world.settle();
         let codecs = codec(Codec::Opus);
+        let start = Instant::now();
         for number in 0..10_u16 {
             let sent = packet(&codecs, 60_000 + number, &[number as u8; 20]);
             drop(producer.send_rtp(sent));
@@ -80,6 +93,10 @@ fn item_42_packets_of_an_application_reach_applications_renumbered_with_their_le
         let sent = packet(&codecs, 60_003, &[3; 20]);
         producer.send_rtp(sent).wait().unwrap();
         world.settle();
+        if start.elapsed() >= TOO_LATE {
+            here.stop();
+            return false;
+        }
         for consumer in &mut consumers {
             let ssrc = consumer.id().to_string().parse::<u32>().unwrap();
             let packets = consumer.packets().unwrap().drain();
@@ -94,6 +111,7 @@ fn item_42_packets_of_an_application_reach_applications_renumbered_with_their_le
             }
         }
         here.stop();
+        true
     });
 }
 
@@ -132,7 +150,7 @@ fn item_42_pausing_and_closing_take_effect_in_the_order_of_the_calls() {
 
 #[test]
 fn item_42_a_key_frame_is_asked_of_the_application() {
-    in_every_world(|world| {
+    in_every_world_in_time(|world| {
         let here = world.here();
         let (near, far) = (here.direct(), here.direct());
         let mut producer = produce(&near, video());
@@ -144,14 +162,19 @@ fn item_42_a_key_frame_is_asked_of_the_application() {
         );
         // A VP8 frame that is none, then one that is.
         let codecs = codec(Codec::Vp8);
+        let start = Instant::now();
         drop(producer.send_rtp(packet(&codecs, 1, &[0x10, 1, 0, 0])));
         producer
             .send_rtp(packet(&codecs, 2, &[0x10, 0, 0, 0]))
             .wait()
             .unwrap();
         world.settle();
-        assert_eq!(vec![vec![0x10, 0, 0, 0]], payloads(&mut consumer));
+        let is_in_time = start.elapsed() < TOO_LATE;
+        if is_in_time {
+            assert_eq!(vec![vec![0x10, 0, 0, 0]], payloads(&mut consumer));
+        }
         here.stop();
+        is_in_time
     });
 }
 

@@ -1,8 +1,9 @@
-//! Who speaks, and how loud: conformance item 47.
+//! Who speaks, and how loud: conformance item 47. What is told in which interval is seen where time
+//! passes only when it is told to; for real, that it is told.
 
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use echo_sfu::objects::{
     ActiveSpeakerEvent, ActiveSpeakerObserverOptions, AudioLevelEvent, AudioLevelObserver,
@@ -11,11 +12,14 @@ use echo_sfu::objects::{
 };
 use str0m::format::CodecConfig;
 use str0m::media::MediaKind;
-use world::{Here, World, in_every_world};
+use world::{Here, World, in_every_world, in_simulations};
 
 const INTERVAL: Duration = Duration::from_millis(250);
 /// From one packet to the next.
 const FRAME: Duration = Duration::from_millis(20);
+
+/// What has not come about after so long does not come at all.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody who is as loud as is told.
 struct Person {
@@ -93,7 +97,7 @@ fn volumes(events: Vec<AudioLevelEvent>) -> Vec<Vec<(ProducerId, i8)>> {
 
 #[test]
 fn item_47_volumes_are_told_the_loudest_first_and_silence_once() {
-    in_every_world(|world| {
+    in_simulations(|world| {
         let here = world.here();
         let mut people = [(); 3].map(|()| Person::enter(&here));
         let mut observer = observe(&here, &people.each_ref());
@@ -117,7 +121,7 @@ fn item_47_volumes_are_told_the_loudest_first_and_silence_once() {
 
 #[test]
 fn item_47_who_is_removed_paused_or_closed_is_not_heard() {
-    in_every_world(|world| {
+    in_simulations(|world| {
         let here = world.here();
         let mut people = [(); 3].map(|()| Person::enter(&here));
         let ids = people.each_ref().map(Person::id);
@@ -141,7 +145,7 @@ fn item_47_who_is_removed_paused_or_closed_is_not_heard() {
 
 #[test]
 fn item_47_a_paused_observer_tells_that_it_is_silent_and_no_more() {
-    in_every_world(|world| {
+    in_simulations(|world| {
         let here = world.here();
         let mut person = Person::enter(&here);
         let mut observer = observe(&here, &[&person]);
@@ -167,7 +171,7 @@ fn item_47_a_paused_observer_tells_that_it_is_silent_and_no_more() {
 
 #[test]
 fn item_47_the_dominant_speaker_is_told_and_a_short_noise_changes_nothing() {
-    in_every_world(|world| {
+    in_simulations(|world| {
         let here = world.here();
         let mut people = [Person::enter(&here), Person::enter(&here)];
         let ids = people.each_ref().map(Person::id);
@@ -192,6 +196,48 @@ fn item_47_the_dominant_speaker_is_told_and_a_short_noise_changes_nothing() {
         assert_eq!(vec![closed], observer.events().drain());
         here.stop();
     });
+}
+
+/// Has somebody speak, for as long as it takes until something is told.
+#[track_caller]
+fn speak_until(what: &str, person: &mut Person, level: u8, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        person.speak(level);
+        World::Real.pass(FRAME);
+    }
+}
+
+#[test]
+fn item_47_on_real_threads_it_is_told_as_well() {
+    let here = World::Real.here();
+    let mut person = Person::enter(&here);
+    let mut observer = observe(&here, &[&person]);
+    let options = ActiveSpeakerObserverOptions::default().interval(INTERVAL);
+    let speakers = here.router.create_active_speaker_observer(options);
+    let mut speakers = speakers.wait().unwrap();
+    speakers.add_producer(person.id()).wait().unwrap();
+    let dominant = ActiveSpeakerEvent::DominantSpeaker(person.id());
+    speak_until("who speaks", &mut person, 20, || {
+        speakers.events().drain().contains(&dominant)
+    });
+    let expected = vec![(person.id(), -20)];
+    speak_until("how loud", &mut person, 20, || {
+        volumes(observer.events().drain()).contains(&expected)
+    });
+    // Nobody speaks any more. Silence is told, and not again before somebody has been heard.
+    let (start, mut told) = (Instant::now(), Vec::new());
+    while told.last() != Some(&AudioLevelEvent::Silence) {
+        assert!(start.elapsed() < PATIENCE, "it is never silent: {told:?}");
+        World::Real.pass(FRAME);
+        told.extend(observer.events().drain());
+    }
+    World::Real.pass(3 * INTERVAL);
+    told.extend(observer.events().drain());
+    let again = [AudioLevelEvent::Silence, AudioLevelEvent::Silence];
+    assert!(told.windows(2).all(|two| two != again), "{told:?}");
+    here.stop();
 }
 
 #[test]

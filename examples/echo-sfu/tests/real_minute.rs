@@ -6,6 +6,7 @@ mod counting;
 mod rtc_client;
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,8 +151,12 @@ impl Person {
 /// 2 MB, and it is not the matter here when that happens to come.
 fn grow_receive_buffers(sfu: &Sfu) {
     let is_network = |thread: &ThreadHandle| thread.name().starts_with("network-");
+    let (go_on, pause) = mpsc::channel::<()>();
+    let pause = Arc::new(Mutex::new(pause));
     for thread in rtc_thread::threads().iter().filter(|own| is_network(own)) {
-        let pause = || thread::sleep(Duration::from_millis(200));
+        let pause = pause.clone();
+        // Until nobody is there any more who could say something.
+        let pause = move || assert!(pause.lock().unwrap().recv().is_err());
         thread.post(pause).unwrap();
     }
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -160,6 +165,7 @@ fn grow_receive_buffers(sfu: &Sfu) {
             stranger.send_to(&[0; 100], address).unwrap();
         }
     }
+    drop(go_on);
 }
 
 fn open_descriptors() -> usize {

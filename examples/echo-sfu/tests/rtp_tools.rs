@@ -5,7 +5,7 @@ mod plain_rtp;
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 
 use echo_sfu::objects::{
     ConsumerOptions, PlainConnectOptions, PlainConsumer, PlainTransport, PlainTransportOptions,
@@ -14,6 +14,7 @@ use echo_sfu::objects::{
 use echo_sfu::{SrtpKey, SrtpProfile};
 use plain_rtp::{Place, opus, place, vp8};
 use support::machine::{Machine, scratch_path};
+use support::ports::free_port;
 use support::process::Process;
 use support::tools;
 
@@ -61,7 +62,7 @@ fn send(place: &Place, producer: &Producer, key: Option<&SrtpKey>) -> Out {
     Out {
         transport,
         sent: sent.wait().unwrap(),
-        to: free_ports(),
+        to: SocketAddr::from(([127, 0, 0, 1], free_port())),
     }
 }
 
@@ -72,20 +73,6 @@ impl Out {
             remote = remote.srtp_key(key.clone());
         }
         self.transport.connect(remote).wait().unwrap();
-    }
-}
-
-/// A port that nobody has, and neither the next.
-fn free_ports() -> SocketAddr {
-    loop {
-        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = first.local_addr().unwrap();
-        let next = address.port().checked_add(1);
-        if address.port().is_multiple_of(2)
-            && next.is_some_and(|p| UdpSocket::bind(("127.0.0.1", p)).is_ok())
-        {
-            return address;
-        }
     }
 }
 

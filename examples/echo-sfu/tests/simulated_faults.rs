@@ -125,6 +125,23 @@ fn item_41_a_worker_that_fails_ends_its_rooms_and_no_other_ones_and_is_replaced(
 }
 
 #[test]
+fn who_vanishes_and_who_never_connects_is_gone_within_thirty_seconds() {
+    let stage = stage();
+    let sfu = sfu(&stage, 1);
+    let signaling = sfu.signaling();
+    let people = pair(&stage, &signaling, "lobby");
+    people.check_goes_on(&stage);
+    let person = stage.person("somebody else", good_link());
+    let (_never, offer) = Client::offer(&person, Direction::SendRecv);
+    signaling.echo(offer).wait().unwrap();
+    drop(people);
+    assert_eq!(3, signaling.stats().wait().unwrap().sessions);
+    stage.simulation.run_for(30 * SECOND);
+    let stats = signaling.stats().wait().unwrap();
+    assert!(is_empty(&stats), "{stats:#?}");
+}
+
+#[test]
 fn item_41_rooms_go_to_workers_that_live_and_wait_if_there_is_none() {
     let stage = stage();
     let sfu = sfu(&stage, 2);

@@ -48,7 +48,12 @@ fn echo(socket: &UdpSocket, data: &[u8], buffer: &mut [u8]) {
             match socket.recv(buffer) {
                 Ok(length) if buffer[..length] == *data => return,
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // Or the process was stopped, and goes on.
+                Err(error)
+                    if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) =>
+                {
+                    break;
+                }
                 Err(error) => panic!("{} bytes: {error}", data.len()),
             }
         }

@@ -44,6 +44,42 @@ pub(crate) fn in_simulation(test: impl Fn(&World)) {
     }
 }
 
+/// A delayed post: when it is due, as far as that can be known from outside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Due {
+    pub(crate) earliest: Instant,
+    pub(crate) latest: Instant,
+}
+
+impl Due {
+    /// Of what `post` posts with this delay. It reads the clock at some moment while it runs, which
+    /// takes as long as the machine likes.
+    pub(crate) fn of(clock: &Clock, delay: Duration, post: impl FnOnce()) -> Self {
+        let earliest = clock.now() + delay;
+        post();
+        Self {
+            earliest,
+            latest: clock.now() + delay,
+        }
+    }
+
+    pub(crate) fn is_certainly_before(&self, other: &Self) -> bool {
+        self.latest < other.earliest
+    }
+}
+
+/// Runs something that shows what it is to show only if the machine did not keep it from going on for
+/// as long as `delay`; it says whether that was so. It is run again, with twice the delay each time,
+/// until none was in its way.
+#[track_caller]
+pub(crate) fn with_delays_that_suffice(shortest: Duration, mut run: impl FnMut(Duration) -> bool) {
+    let mut delay = shortest;
+    while !run(delay) {
+        delay *= 2;
+        assert!(delay < Duration::from_secs(60), "it never gets on");
+    }
+}
+
 impl World {
     pub(crate) fn thread(&self, name: &str) -> Thread {
         self.start(Thread::builder().name(name))

@@ -3,12 +3,13 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod ports;
 pub(crate) mod random;
 pub(crate) mod tcp;
 mod time;
 pub(crate) mod udp;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -20,8 +21,8 @@ use socket_server::{
     UdpSocket, VirtualHost, VirtualNetwork,
 };
 
-/// How long something may take that does happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long something may take that does happen. Spent by failures only.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -50,6 +51,7 @@ pub(crate) struct World {
     hosts: RefCell<Vec<VirtualHost>>,
     /// The two that most tests of connections are between: the one here, and the other one.
     ends: OnceCell<[Place; 2]>,
+    is_patient: Cell<bool>,
 }
 
 /// A server, and the address that it is reached at: that of its host, or the loopback address where
@@ -128,6 +130,7 @@ impl World {
             servers: RefCell::default(),
             hosts: RefCell::default(),
             ends: OnceCell::new(),
+            is_patient: Cell::new(false),
         };
         match kind {
             Kind::Physical => drop(world.serve(PhysicalSocketServer::new().unwrap())),

@@ -10,6 +10,7 @@ use socket_server::{
 };
 
 use super::World;
+use super::ports::at_lasting_port;
 
 /// What a handler is told. What can be read it may be told any number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,10 +217,19 @@ pub(crate) fn accept_all_as(
     accepted
 }
 
-/// A listener of the other server.
+/// A listener of the other server. When it is closed, nobody listens there.
+#[track_caller]
 pub(crate) fn listen(world: &World) -> TcpListener {
-    let options = ListenOptions::new(world.other_address());
-    world.other_server().listen_tcp(&options).unwrap()
+    let listen = |port| {
+        let mut address = world.other_address();
+        address.set_port(port);
+        let options = ListenOptions::new(address);
+        world.other_server().listen_tcp(&options)
+    };
+    match world.is_physical() {
+        true => at_lasting_port(listen),
+        false => listen(0).unwrap(),
+    }
 }
 
 /// A socket of the server here.

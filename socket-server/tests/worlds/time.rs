@@ -6,8 +6,10 @@ use socket_server::{MaxWait, ProcessIo};
 
 use super::{PATIENCE, World};
 
-/// How long nothing happens in a physical network that has come to rest.
-const QUIET: Duration = Duration::from_millis(30);
+/// A physical network has come to rest when nothing happens for so many turns of this thread, of so
+/// long each. Turns, because the clock goes on while a busy machine has no time for the thread.
+const QUIET_TURNS: usize = 10;
+const QUIET_TURN: Duration = Duration::from_millis(3);
 /// How long a virtual network is given to come to rest: some of its timers never do.
 const VIRTUAL_REST: Duration = Duration::from_secs(60);
 /// How long something may take in a virtual network, which takes no real time.
@@ -65,24 +67,31 @@ impl World {
                     Some(next) if next <= virtual_end => drop(network.advance()),
                     _ => return,
                 },
-                None => {
-                    let quiet = Instant::now() + QUIET;
-                    self.wait(quiet);
-                    // It may have been woken late, with something to serve.
-                    if Instant::now() >= quiet && !self.serve_ready() {
-                        return;
-                    }
-                }
+                None if (0..QUIET_TURNS).all(|_| self.is_quiet()) => return,
+                None => {}
             }
         }
         panic!("{:?}: it is never quiet", self.kind);
+    }
+
+    /// Whether nothing happens for a turn.
+    fn is_quiet(&self) -> bool {
+        let end = Instant::now() + QUIET_TURN;
+        self.wait(end);
+        // It may have been woken late, with something to serve.
+        Instant::now() >= end && !self.serve_ready()
+    }
+
+    /// Has [`settle_soon`](Self::settle_soon) take as much time as [`settle`](Self::settle).
+    pub(crate) fn be_patient(&self) {
+        self.is_patient.set(true);
     }
 
     /// As [`settle`](Self::settle), but in the real world only until something is the case: where it
     /// never will be, over loopback, a moment is enough to know. The moment is so many turns of this
     /// thread, and not so long by the clock, which goes on while a busy machine has no time for it.
     pub(crate) fn settle_soon(&self, mut is_so: impl FnMut() -> bool) {
-        if !self.is_physical() {
+        if !self.is_physical() || self.is_patient.get() {
             return self.settle();
         }
         for _ in 0..4 {

@@ -7,6 +7,7 @@ pub(crate) mod chromium;
 pub(crate) mod http;
 pub(crate) mod machine;
 pub(crate) mod peer;
+pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod tab;

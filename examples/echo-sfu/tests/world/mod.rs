@@ -18,6 +18,11 @@ pub(crate) enum World {
 
 pub(crate) fn in_every_world(test: impl Fn(&World)) {
     test(&World::Real);
+    in_simulations(test);
+}
+
+/// Where time passes only when it is told to.
+pub(crate) fn in_simulations(test: impl Fn(&World)) {
     for _ in 0..10 {
         test(&World::Simulated(Simulation::from_env("RTC_SEED")));
     }
