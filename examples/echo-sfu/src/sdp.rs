@@ -1,5 +1,7 @@
 //! What has to be done to SDP around str0m's own offer and answer.
 
+mod restart;
+
 use std::fmt;
 
 use str0m::Candidate;
@@ -7,6 +9,8 @@ use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{Mid, Pt, Rid};
 
 use crate::ApiError;
+
+pub(crate) use self::restart::{ice_fragment, restarted_answer};
 
 /// No client needs more, and each costs memory on the network thread.
 const MAX_MEDIA_LINES: usize = 32;
@@ -209,6 +213,7 @@ fn payload_types(line: &str) -> Option<(&str, Vec<&str>)> {
 pub(crate) struct Fragment {
     /// The client's user fragment, if the fragment names one.
     pub(crate) ufrag: Option<String>,
+    password: Option<String>,
     pub(crate) candidates: Vec<Candidate>,
 }
 
@@ -216,7 +221,7 @@ impl Fragment {
     /// Reads a fragment. Candidates that cannot be used here, TCP ones and mDNS names, are left
     /// out: an ICE-lite server learns where its client is from the client's own checks.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        let mut ufrag = None;
+        let (mut ufrag, mut password) = (None, None);
         let mut candidates = Vec::new();
         let mut recognised = 0;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -236,14 +241,21 @@ impl Fragment {
                 if let Ok(candidate) = Candidate::from_sdp_string(&format!("candidate:{value}")) {
                     candidates.push(candidate);
                 }
-            } else if line.starts_with("a=end-of-candidates") || line.starts_with("a=ice-pwd:") {
+            } else if let Some(value) = line.strip_prefix("a=ice-pwd:") {
+                recognised += 1;
+                password = Some(value.to_owned());
+            } else if line.starts_with("a=end-of-candidates") {
                 recognised += 1;
             }
         }
         if recognised == 0 {
             return Err(ApiError::BadFragment("it has no ICE attribute".to_owned()));
         }
-        Ok(Self { ufrag, candidates })
+        Ok(Self {
+            ufrag,
+            password,
+            candidates,
+        })
     }
 }
 

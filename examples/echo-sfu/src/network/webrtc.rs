@@ -5,6 +5,8 @@
 //! written and its payload encrypted for each. So str0m is told that it sends nothing, and RTCP about
 //! what we send is read here.
 
+mod ice;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,6 +77,8 @@ pub(crate) struct WebRtcTransport {
     produced: Vec<Produced>,
     /// There is none before the client is connected.
     outgoing: Option<Encryption>,
+    /// How often ICE has started anew.
+    restarts: u64,
     /// How many the client has trickled.
     remote_candidates: usize,
     /// What the client is to send at most.
@@ -168,6 +172,7 @@ impl WebRtcTransport {
             last_heard: now,
             produced: Vec::new(),
             outgoing: None,
+            restarts: 0,
             remote_candidates: 0,
             bitrate_limit: None,
             channels: Channels::new(id),
@@ -546,14 +551,20 @@ impl WebRtcTransport {
     }
 
     fn transmit(&mut self, transmit: &Transmit, outbox: &mut Outbox) {
-        let destination = transmit.destination;
+        let is_stun = is_stun(&transmit.contents);
+        let destination = match self.destination {
+            // str0m keeps to a better path for as long as it is not dead, though the client has left it.
+            Some(nominated) if !is_stun => nominated,
+            _ => transmit.destination,
+        };
         let envelope = self.envelope_to(destination);
         if outbox.datagrams.push(envelope, &transmit.contents).is_err() {
             outbox.datagrams_dropped += 1;
         }
-        match transmit.contents.first() {
-            Some(0..=3) => self.answered = Some(destination),
-            _ => self.destination = self.destination.or(Some(destination)),
+        if is_stun {
+            self.answered = Some(destination);
+        } else {
+            self.destination = Some(destination);
         }
         // str0m sends to nobody whose STUN it has not authenticated.
         if !self.validated.contains(&destination) {

@@ -44,6 +44,7 @@ mod data_router;
 mod direct;
 mod error;
 mod events;
+mod ice_restart;
 mod id;
 mod mailbox;
 mod observer;
@@ -72,6 +73,7 @@ pub use data_producer::{DataProducer, DataProducerEvent, DataProducerStatus};
 pub use direct::RtpSource;
 pub use error::ObjectError;
 pub use events::{CloseReason, Events};
+pub use ice_restart::IceRestart;
 pub use id::{
     ConsumerId, DataConsumerId, DataProducerId, ObserverId, ProducerId, RouterId, TransportId,
 };

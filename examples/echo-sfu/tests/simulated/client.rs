@@ -96,6 +96,16 @@ impl Client {
         self.with(move |peer| peer.accept(&answer));
     }
 
+    /// Goes to another address, where nothing arrives that is sent to the one before, and makes an offer
+    /// anew, with new ICE credentials.
+    pub(crate) fn offer_elsewhere(&self) -> String {
+        let offer = self.0.blocking_call(|peer| {
+            let handler = OnPeer(Rc::downgrade(peer));
+            peer.borrow_mut().offer_elsewhere(handler)
+        });
+        offer.unwrap()
+    }
+
     /// Sends a packet on each media line now, and then every so often.
     pub(crate) fn send_every(&self, interval: Duration) {
         tick(&self.0, Duration::ZERO, interval);
@@ -173,6 +183,22 @@ impl Peer {
             seen: Seen::default(),
         };
         (peer, offer.to_sdp_string())
+    }
+
+    fn offer_elsewhere(&mut self, handler: OnPeer) -> String {
+        let options = UdpOptions::new(SocketAddr::new(self.address.ip(), 0));
+        self.socket = socket_server().unwrap().bind_udp(&options).unwrap();
+        self.socket.set_handler(handler);
+        let candidate = |address| Candidate::host(address, "udp").unwrap();
+        let left = candidate(self.address);
+        self.rtc.direct_api().invalidate_candidate(&left);
+        self.address = self.socket.local_addr();
+        self.rtc.add_local_candidate(candidate(self.address));
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        offer.to_sdp_string()
     }
 
     fn accept(&mut self, answer: &str) {
