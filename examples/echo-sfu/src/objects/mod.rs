@@ -32,6 +32,7 @@
 //! interleavings of a scenario that breaks SFUs made of listeners, and of its variants.
 
 mod address;
+mod bitrate_bounds;
 mod bitrate_limits;
 mod consumer;
 mod data_consumer;
@@ -59,11 +60,14 @@ mod router;
 mod rtp_parameters;
 mod session_description;
 mod stats;
+mod trace;
 mod transport;
+mod transport_status;
 mod volumes;
 mod webrtc_transport;
 mod worker;
 
+pub use bitrate_bounds::{BadBitrateBounds, BitrateBounds};
 pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, ConsumerStatus};
 pub use data_consumer::{DataConsumer, DataConsumerEvent, DataConsumerOptions, DataConsumerStatus};
 pub use data_message::{DataKind, DataMessage, MAX_MESSAGE_BYTES, MAX_SUB_CHANNELS};
@@ -94,7 +98,9 @@ pub use rtp_parameters::{
     MediaKind, RtpCapabilities, RtpCodec, RtpExtension, RtpParameters, RtpParametersError,
 };
 pub use session_description::SessionDescription;
+pub use trace::{ConsumerTracing, ProducerTracing, Trace};
 pub use transport::{DirectTransport, TransportEvent};
+pub use transport_status::{DtlsState, IceState, TransportStatus};
 pub use webrtc_transport::{Purpose, WebRtcTransport};
 pub use worker::{Worker, WorkerStatus};
 

@@ -382,6 +382,7 @@ impl RouterState {
             paused: paused.state,
             changes: paused.version,
             consumers: consumers.filter(|own| own.producer == id).count(),
+            scores: producer.scores(),
         }
     }
 
@@ -537,6 +538,13 @@ impl RouterState {
     pub(crate) fn consumer_observed(&mut self, id: ConsumerId, event: ConsumerEvent) {
         if let Ok(consumer) = self.consumer(id) {
             consumer.events.send(event);
+        }
+    }
+
+    /// A network thread has seen a producer arrive better or worse than before.
+    pub(crate) fn producer_scored(&mut self, id: ProducerId, layer: u8, score: u8) {
+        if let Ok(producer) = self.producer(id) {
+            producer.scored(layer, score);
         }
     }
 

@@ -9,6 +9,7 @@ use super::on_network::{ConsumerOnNetwork, ProducerOnNetwork, TransportOnNetwork
 use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::router::{Router, RouterState};
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
+use super::transport_status::TransportStatus;
 use crate::media::{Media, TrackInfo};
 use crate::network::{Accepted, Flow, OpenWebRtc, Opened, Origin, Wanted};
 use crate::operation::ReplyTo;
@@ -185,6 +186,8 @@ impl RouterState {
                 on_network: TransportOnNetwork { id, place },
                 opening: None,
                 downlink: None,
+                allowed: None,
+                status: TransportStatus::default(),
             },
             events: sink,
         };

@@ -1,12 +1,13 @@
-//! An ICE restart on the network thread.
+//! How far ICE has come, and how it starts anew, on the network thread.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::WebRtcTransport;
 use crate::ice::IceCredentials;
 use crate::network::outbox::Outbox;
 use crate::network::{Network, State};
-use crate::objects::{ObjectError, TransportId};
+use crate::objects::{IceState, ObjectError, TransportId, TransportStatus};
 
 impl Network {
     /// Has a client known by other credentials from now on, and us by others, too. Returns how often
@@ -44,6 +45,31 @@ impl State {
 }
 
 impl WebRtcTransport {
+    /// An authentic check has come, which may say where the client wants to be sent media.
+    pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>) {
+        if nominated.is_some() {
+            self.destination = nominated;
+        }
+        let ice = &mut self.progress.ice;
+        *ice = match (nominated, *ice) {
+            (Some(_), _) => IceState::Completed,
+            (None, IceState::New | IceState::Disconnected) => IceState::Connected,
+            (None, known) => known,
+        };
+    }
+
+    /// Tells how it is, if that is news.
+    pub(super) fn tell_status(&mut self, outbox: &mut Outbox) {
+        let status = TransportStatus {
+            remote: self.destination,
+            ..self.progress
+        };
+        if status != self.told {
+            self.told = status;
+            outbox.observed.push((self.id, status));
+        }
+    }
+
     /// str0m's own restart goes by offer and answer, and forgets where the client is. This one changes
     /// the credentials only, which is all that there is to it at the end that sends no checks: where the
     /// client was is used until it says where it is (RFC 8445, section 2.4), and then goes away for want
