@@ -148,7 +148,9 @@ impl Cli {
         let needed = u32::from(first) + u32::from(threads) - 1;
         let message = match self.udp_last_port {
             None if first != 0 && needed > u32::from(u16::MAX) => {
-                format!("--udp-port {first} with --network-threads {threads} goes beyond port 65535\n")
+                format!(
+                    "--udp-port {first} with --network-threads {threads} goes beyond port 65535\n"
+                )
             }
             Some(last) if first == 0 || needed > u32::from(last) => format!(
                 "from --udp-port {first} to --udp-last-port {last} there is no port for each of \

@@ -246,17 +246,13 @@ impl Drop for Sfu {
 }
 
 /// Where each of the network threads is to be.
-fn places(
-    options: &SfuOptions,
-    announced: &[IpAddr],
-) -> Result<Vec<NetworkOptions>, StartError> {
+fn places(options: &SfuOptions, announced: &[IpAddr]) -> Result<Vec<NetworkOptions>, StartError> {
     let place = |index| {
         let port = match options.udp_port {
             0 => Ok(0),
             first => u16::try_from(usize::from(first) + index),
         };
-        let port =
-            port.map_err(|_| StartError::Options("there is no UDP port beyond 65535"))?;
+        let port = port.map_err(|_| StartError::Options("there is no UDP port beyond 65535"))?;
         Ok(NetworkOptions {
             bind: SocketAddr::new(options.udp_bind, port),
             announced: announced.to_vec(),

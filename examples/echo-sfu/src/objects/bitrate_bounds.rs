@@ -78,10 +78,7 @@ impl WebRtcTransport {
     /// the client who keeps to it, and only where it sends video: browsers do.
     ///
     /// mediasoup: `setMaxIncomingBitrate`.
-    pub fn set_max_incoming_bitrate(
-        &self,
-        limit: Option<BitRate>,
-    ) -> Operation<(), ObjectError> {
+    pub fn set_max_incoming_bitrate(&self, limit: Option<BitRate>) -> Operation<(), ObjectError> {
         let id = self.id();
         self.router()
             .enqueue(move |router| router.allow_incoming(id, limit))

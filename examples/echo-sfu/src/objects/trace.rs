@@ -46,7 +46,7 @@ pub enum Trace {
     Rtp {
         /// The smallest is 0.
         layer: u8,
-        /// As its sender has numbered it.
+        /// As its sender has numbered it, until that changes its SSRC.
         sequence: u16,
         /// In ticks of its sender's clock.
         timestamp: u32,
@@ -57,7 +57,7 @@ pub enum Trace {
     KeyFrame {
         /// The smallest is 0.
         layer: u8,
-        /// As its sender has numbered it.
+        /// As its sender has numbered it, until that changes its SSRC.
         sequence: u16,
     },
     /// The client asks for packets again.
@@ -89,9 +89,8 @@ impl Consumer {
     /// Tells by events what the client asks for from now on, or tells of less.
     pub fn trace(&self, tracing: ConsumerTracing) -> Operation<(), ObjectError> {
         let id = self.id();
-        self.router().enqueue(move |router| {
-            router.with_consumer_on_network(id, |own| own.trace(tracing))
-        })
+        self.router()
+            .enqueue(move |router| router.with_consumer_on_network(id, |own| own.trace(tracing)))
     }
 }
 

@@ -66,6 +66,11 @@ impl Client {
         Self::offer_with(direction, codecs, layers, &[])
     }
 
+    /// A client that receives two videos.
+    pub(crate) fn offer_two_videos(codecs: &[Codec]) -> (Self, String, SdpPendingOffer) {
+        Self::offer_all(Direction::RecvOnly, codecs, (&[], 2), &[])
+    }
+
     /// The same with data channels.
     pub(crate) fn offer_with_channels(
         direction: Direction,
@@ -79,6 +84,15 @@ impl Client {
         direction: Direction,
         codecs: &[Codec],
         layers: &[&str],
+        channels: &[ChannelConfig],
+    ) -> (Self, String, SdpPendingOffer) {
+        Self::offer_all(direction, codecs, (layers, 1), channels)
+    }
+
+    fn offer_all(
+        direction: Direction,
+        codecs: &[Codec],
+        (layers, videos): (&[&str], usize),
         channels: &[ChannelConfig],
     ) -> (Self, String, SdpPendingOffer) {
         let socket = bind();
@@ -103,6 +117,9 @@ impl Client {
         }
         let simulcast = (!layers.is_empty()).then_some(simulcast);
         let video = changes.add_media(MediaKind::Video, direction, None, None, simulcast);
+        for _ in 1..videos {
+            changes.add_media(MediaKind::Video, direction, None, None, None);
+        }
         for config in channels {
             changes.add_channel_with_config(config.clone());
         }

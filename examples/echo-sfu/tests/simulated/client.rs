@@ -57,6 +57,8 @@ pub(crate) struct Peer {
     /// The next sequence numbers.
     sequences: [u64; 2],
     owes_key_frame: bool,
+    /// Of so many packets, one is not sent, and cannot be had.
+    skips_one_in: Option<u64>,
     timer: Option<(Instant, DelayedTask)>,
     /// The way back to here, until the client is gone.
     own: Option<ThreadBound<Shared>>,
@@ -109,6 +111,11 @@ impl Client {
     /// Sends a packet on each media line now, and then every so often.
     pub(crate) fn send_every(&self, interval: Duration) {
         tick(&self.0, Duration::ZERO, interval);
+    }
+
+    /// Has one packet of so many missing in what is sent; or none.
+    pub(crate) fn skip_one_in(&self, packets: Option<u64>) {
+        self.with(|peer| peer.skips_one_in = packets);
     }
 
     /// Keeps all packets, to be looked at.
@@ -177,6 +184,7 @@ impl Peer {
             pending: Some(pending),
             sequences: [1; 2],
             owes_key_frame: true,
+            skips_one_in: None,
             timer: None,
             own: None,
             batch: RecvBatch::new(),
@@ -256,6 +264,9 @@ impl Peer {
             };
             let sequence = self.sequences[kind];
             self.sequences[kind] += 1;
+            if self.skips_one_in.is_some_and(|n| sequence % n == 0) {
+                continue;
+            }
             // VP8's descriptor with a picture ID of 15 bits, and the first byte of the frame.
             let picture = (number as u16 | 0x8000).to_be_bytes();
             let tag = if is_key { 0x10 } else { 0x11 };
