@@ -1,5 +1,6 @@
 //! What has to be done to SDP around str0m's own offer and answer.
 
+mod names;
 mod restart;
 
 use std::fmt;
@@ -67,6 +68,7 @@ impl Offer {
                 (line, _) => [line, "\r\n"],
             })
             .collect();
+        names::check_names(&adjusted)?;
         let parsed = SdpOffer::from_sdp_string(&adjusted)
             .map_err(|error| ApiError::BadOffer(one_sentence(&error.to_string())))?;
         Ok(Self {
@@ -312,6 +314,23 @@ mod tests {
         assert_eq!(2, count_media_lines(&answer("audio").unwrap()));
         let reason = "only 1 of 2 media lines can be answered".to_owned();
         assert_eq!(Err(ApiError::BadOffer(reason)), answer("text"));
+    }
+
+    #[test]
+    fn media_lines_that_cannot_be_told_apart_are_refused() {
+        let (_, audio) = MINIMAL.split_once("m=audio").unwrap();
+        for (mid, reason) in [("0", "twice"), ("", "no name")] {
+            let second = match mid {
+                "" => audio.replace("a=mid:0\r\n", ""),
+                _ => audio.to_owned(),
+            };
+            let text = format!("{MINIMAL}m=audio{second}");
+            let refused = Offer::parse(&text, OfferedFlow::Both);
+            assert!(
+                matches!(&refused, Err(ApiError::BadOffer(why)) if why.contains(reason)),
+                "{mid:?}: {refused:?}"
+            );
+        }
     }
 
     #[test]

@@ -264,7 +264,10 @@ impl Peer {
             };
             let sequence = self.sequences[kind];
             self.sequences[kind] += 1;
-            if self.skips_one_in.is_some_and(|n| sequence % n == 0) {
+            if self
+                .skips_one_in
+                .is_some_and(|n| sequence.is_multiple_of(n))
+            {
                 continue;
             }
             // VP8's descriptor with a picture ID of 15 bits, and the first byte of the frame.
