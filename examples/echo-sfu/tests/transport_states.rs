@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use echo_sfu::objects::{
-    CloseReason, DtlsState, IceState, ObjectError, ProducerEvent, Purpose, Router, TransportEvent,
-    WebRtcTransport, Worker,
+    CloseReason, DtlsState, IceState, ObjectError, Producer, ProducerEvent, Purpose, Router,
+    TransportEvent, WebRtcTransport, Worker,
 };
 use echo_sfu::{NetworkOptions, NetworkThreads, Offer, OfferedFlow, ThreadRole};
 use rtc_thread::{Simulation, Thread};
@@ -20,6 +20,7 @@ use str0m::media::Direction;
 struct World {
     stage: Stage,
     router: Router,
+    others: [Router; 2],
     person: Person,
     _threads: [Thread; 2],
 }
@@ -38,7 +39,9 @@ fn world(seed: u64) -> World {
     let networks = NetworkThreads::new([(&moving.handle(), place)]).unwrap();
     let deciding = thread(ThreadRole::Worker, "worker");
     let worker = Worker::with_networks(&deciding, networks).unwrap();
+    let other = |_| worker.create_router().wait().unwrap();
     World {
+        others: [(); 2].map(other),
         router: worker.create_router().wait().unwrap(),
         person: stage.person("client", good_link()),
         stage,
@@ -125,17 +128,25 @@ fn item_43_a_producer_of_a_webrtc_client_is_scored_by_what_is_missing() {
         client.accept(transport.answer());
         client.send_every(Duration::from_millis(20));
         world.pass(5);
-        let mut drained = || {
+        let drained = |transport: &mut WebRtcTransport| {
             let producers = transport.producers().iter_mut();
             producers
                 .map(|own| own.events().drain())
                 .collect::<Vec<_>>()
         };
         let nothing = vec![Vec::<ProducerEvent>::new(); 2];
-        assert_eq!(nothing, drained(), "seed {seed}");
+        assert_eq!(nothing, drained(&mut transport), "seed {seed}");
         client.skip_one_in(Some(5));
         world.pass(8);
-        for events in drained() {
+        // Piped while it is bad, and from there again: it is as bad there.
+        let video = transport.producers()[1].id();
+        let near = world.router.pipe(video, &world.others[0]).wait().unwrap();
+        let piped = near.producer.id();
+        let mut far = world.others[0]
+            .pipe(piped, &world.others[1])
+            .wait()
+            .unwrap();
+        for events in drained(&mut transport) {
             let Some(ProducerEvent::Score { layer: 0, score }) = events.last() else {
                 panic!("seed {seed}: {events:?}");
             };
@@ -147,6 +158,9 @@ fn item_43_a_producer_of_a_webrtc_client_is_scored_by_what_is_missing() {
             status.scores
         };
         assert!(scores(&mut transport)[0] < 6);
+        let at_far_end = |far: &Producer| far.status().wait().unwrap().scores;
+        assert_eq!(scores(&mut transport), at_far_end(&near.producer));
+        assert_eq!(scores(&mut transport), at_far_end(&far.producer));
         // What is paused is nobody's loss, and keeps its score.
         let before = scores(&mut transport);
         transport.producers()[1].pause().wait().unwrap();
@@ -156,9 +170,17 @@ fn item_43_a_producer_of_a_webrtc_client_is_scored_by_what_is_missing() {
         client.skip_one_in(None);
         world.pass(10);
         assert_eq!(vec![10], scores(&mut transport), "seed {seed}");
+        assert_eq!(vec![10], at_far_end(&far.producer), "seed {seed}");
+        let told = far.producer.events().drain();
+        let last = ProducerEvent::Score {
+            layer: 0,
+            score: 10,
+        };
+        assert_eq!(Some(&last), told.last(), "seed {seed}: {told:?}");
         // A client that falls silent, before it counts as gone.
         drop(client);
         world.pass(5);
         assert_eq!(vec![0], scores(&mut transport), "seed {seed}");
+        assert_eq!(vec![0], at_far_end(&far.producer), "seed {seed}");
     }
 }

@@ -58,6 +58,7 @@ mod remote_pipe;
 mod replica;
 mod router;
 mod rtp_parameters;
+mod scores;
 mod session_description;
 mod stats;
 mod trace;

@@ -13,11 +13,11 @@ use super::on_network::ProducerOnNetwork;
 use super::pipe::PipedFrom;
 use super::remote_pipe::FromLink;
 use super::replica::{Replica, Source, Versioned};
+use super::scores::Scores;
 use super::trace::Trace;
 use crate::Operation;
 use crate::media::{Media, TrackInfo};
 use crate::network::Origin;
-use crate::rtp::rate::BEST_SCORE;
 
 /// What a producer begins with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,8 +81,7 @@ pub struct ProducerStatus {
     pub changes: u64,
     /// How many consumers it has, those of pipes included.
     pub consumers: usize,
-    /// How well each layer arrives, from 0 to 10, the smallest layer first; empty if it does not arrive
-    /// here. See [`ProducerEvent::Score`].
+    /// How well each layer arrives, from 0 to 10, the smallest layer first; empty if nothing does. See [`ProducerEvent::Score`].
     pub scores: Vec<u8>,
 }
 
@@ -188,6 +187,7 @@ pub(super) enum ProducerSource {
         /// Ends the near end when the producer is gone.
         _pipe: PipedFrom,
         paused: Replica<bool>,
+        scores: Replica<Scores>,
         media: Option<ProducerMedia>,
     },
 }
@@ -199,8 +199,8 @@ pub(super) struct ProducerState {
     /// Whether the application has paused it here.
     own_paused: bool,
     source: ProducerSource,
-    /// Of each layer.
-    scores: Vec<u8>,
+    /// Producers that are piped from it have copies of this.
+    pub(super) scores: Source<Scores>,
     /// Whether it is paused, for either reason. Its consumers have copies of this.
     pub(super) paused: Source<bool>,
     pub(super) events: EventSink<ProducerEvent>,
@@ -213,16 +213,17 @@ impl ProducerState {
         source: ProducerSource,
         events: EventSink<ProducerEvent>,
     ) -> Self {
-        let layers = match &source {
+        let scores = match &source {
             ProducerSource::Network(_, media) | ProducerSource::Process { media, .. } => {
-                media.layers.max(1)
+                Scores::best(media.layers.max(1))
             }
-            ProducerSource::Application | ProducerSource::Router { .. } => 0,
+            ProducerSource::Application => Scores::best(0),
+            ProducerSource::Router { scores, .. } => scores.state(),
         };
         let mut producer = Self {
             transport,
             own_paused: options.paused,
-            scores: vec![BEST_SCORE; layers],
+            scores: Source::new(scores),
             source,
             paused: Source::new(false),
             events,
@@ -297,17 +298,29 @@ impl ProducerState {
         }
     }
 
-    /// How well a layer arrives has changed.
-    pub(super) fn scored(&mut self, layer: u8, score: u8) {
-        if let Some(known) = self.scores.get_mut(usize::from(layer))
-            && std::mem::replace(known, score) != score
-        {
-            self.events.send(ProducerEvent::Score { layer, score });
-        }
+    /// A layer has been scored. Returns what those who are piped from it are to know.
+    pub(super) fn scored(&mut self, layer: u8, score: u8) -> Option<Versioned<Scores>> {
+        self.set_scores(self.scores.current().state.with(layer, score))
     }
 
-    pub(super) fn scores(&self) -> Vec<u8> {
-        self.scores.clone()
+    /// What it is piped from has been scored. Returns what those who are piped from it are to know.
+    pub(super) fn piped_scores_changed(
+        &mut self,
+        changed: Versioned<Scores>,
+    ) -> Option<Versioned<Scores>> {
+        let ProducerSource::Router { scores, .. } = &mut self.source else {
+            return None;
+        };
+        let is_news = scores.apply(changed);
+        is_news.then(|| self.set_scores(changed.state)).flatten()
+    }
+
+    fn set_scores(&mut self, scores: Scores) -> Option<Versioned<Scores>> {
+        let before = self.scores.current().state;
+        for (layer, score) in scores.since(&before) {
+            self.events.send(ProducerEvent::Score { layer, score });
+        }
+        self.scores.set(scores)
     }
 
     /// Whether it sends the same in several layers.

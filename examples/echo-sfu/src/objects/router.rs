@@ -382,7 +382,7 @@ impl RouterState {
             paused: paused.state,
             changes: paused.version,
             consumers: consumers.filter(|own| own.producer == id).count(),
-            scores: producer.scores(),
+            scores: producer.scores.current().state.of_layers().to_vec(),
         }
     }
 
@@ -436,7 +436,8 @@ impl RouterState {
         to: &RouterAddress,
     ) -> Result<NearEnd, ObjectError> {
         let source = self.producer(producer)?;
-        let (paused, media) = (source.paused.current(), source.media());
+        let (paused, scores) = (source.paused.current(), source.scores.current());
+        let media = source.media();
         for (id, consumer) in &mut self.consumers {
             if consumer.producer == producer
                 && let Some(piped_to) = &consumer.piped_to
@@ -447,6 +448,7 @@ impl RouterState {
                     feeds,
                     is_new: false,
                     paused,
+                    scores,
                     media,
                     events: consumer.events.subscribe(),
                 });
@@ -464,6 +466,7 @@ impl RouterState {
             feeds,
             is_new: true,
             paused,
+            scores,
             media,
             events,
         })
@@ -538,13 +541,6 @@ impl RouterState {
     pub(crate) fn consumer_observed(&mut self, id: ConsumerId, event: ConsumerEvent) {
         if let Ok(consumer) = self.consumer(id) {
             consumer.events.send(event);
-        }
-    }
-
-    /// A network thread has seen a producer arrive better or worse than before.
-    pub(crate) fn producer_scored(&mut self, id: ProducerId, layer: u8, score: u8) {
-        if let Ok(producer) = self.producer(id) {
-            producer.scored(layer, score);
         }
     }
 
