@@ -63,6 +63,11 @@ pub struct Cli {
     )]
     pub udp_port: u16,
 
+    /// Give each network thread whichever UDP port is free from --udp-port to this one, instead of the
+    /// next.
+    #[arg(long, value_name = "PORT", help_heading = "Media")]
+    pub udp_last_port: Option<u16>,
+
     /// Tell clients to send media to this address. Can be given several times. By default: the
     /// loopback address and this machine's own. Needed behind a NAT, or if --udp-bind is not enough.
     #[arg(long, value_name = "IP", value_parser = announced, help_heading = "Media")]
@@ -139,18 +144,22 @@ impl Cli {
     ///
     /// A usage error, to be shown as clap shows its own.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let last_port = u32::from(self.udp_port) + u32::from(self.network_threads) - 1;
-        if self.udp_port != 0 && last_port > u32::from(u16::MAX) {
-            let message = format!(
-                "--udp-port {} with --network-threads {} goes beyond port 65535\n",
-                self.udp_port, self.network_threads
-            );
-            return Err(clap::Error::raw(
-                clap::error::ErrorKind::ValueValidation,
-                message,
-            ));
-        }
-        Ok(())
+        let (first, threads) = (self.udp_port, self.network_threads);
+        let needed = u32::from(first) + u32::from(threads) - 1;
+        let message = match self.udp_last_port {
+            None if first != 0 && needed > u32::from(u16::MAX) => {
+                format!(
+                    "--udp-port {first} with --network-threads {threads} goes beyond port 65535\n"
+                )
+            }
+            Some(last) if first == 0 || needed > u32::from(last) => format!(
+                "from --udp-port {first} to --udp-last-port {last} there is no port for each of \
+                 --network-threads {threads}\n"
+            ),
+            _ => return Ok(()),
+        };
+        let kind = clap::error::ErrorKind::ValueValidation;
+        Err(clap::Error::raw(kind, message))
     }
 
     /// What concerns the SFU itself, but for the secret, which is in a file.
@@ -160,6 +169,7 @@ impl Cli {
             network_threads: self.network_threads.into(),
             udp_bind: self.udp_bind,
             udp_port: self.udp_port,
+            udp_last_port: self.udp_last_port,
             announced: self.announce.clone(),
             max_sessions: self.max_sessions.try_into().unwrap_or(usize::MAX),
             max_rooms: self.max_rooms.try_into().unwrap_or(usize::MAX),
@@ -209,6 +219,8 @@ mod tests {
         let cli = parse(&[]).unwrap();
         assert_eq!("127.0.0.1:8080", cli.http.to_string());
         assert_eq!(50_000, cli.sfu_options().udp_port);
+        let range = parse(&["--udp-last-port", "50000"]).unwrap();
+        assert_eq!(Some(50_000), range.sfu_options().udp_last_port);
     }
 
     #[test]
@@ -224,6 +236,17 @@ mod tests {
             &["--http", "nowhere"][..],
             &["--udp-port", "65536"],
             &["--udp-port", "65535", "--network-threads", "2"],
+            &["--udp-port", "9000", "--udp-last-port", "8999"],
+            &["--udp-port", "0", "--udp-last-port", "8999"],
+            &["--udp-last-port", "65536"],
+            &[
+                "--udp-port",
+                "9000",
+                "--udp-last-port",
+                "9001",
+                "--network-threads",
+                "3",
+            ],
             &["--network-threads", "0"],
             &["--workers", "0"],
             &["--announce", "0.0.0.0"],

@@ -51,9 +51,9 @@ pub enum ApiError {
     #[error("there is no such session")]
     UnknownSession,
 
-    /// An ICE restart was asked for, which this server does not do.
-    #[error("ICE restart is not supported; make a new session")]
-    IceRestartUnsupported,
+    /// An ICE restart was asked for without saying of which state of the session.
+    #[error("to restart ICE, an entity tag is needed, or \"*\"")]
+    NoEntityTag,
 
     /// The session's entity tag is another one.
     #[error("the entity tag does not match the session's")]

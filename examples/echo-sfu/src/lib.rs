@@ -53,6 +53,7 @@ pub mod http;
 pub mod objects;
 
 mod error;
+mod ice;
 mod media;
 mod names;
 mod network;
@@ -65,6 +66,7 @@ mod signaling;
 mod stats;
 
 pub use error::ApiError;
+pub use ice::{BadIceCredentials, IceCredentials};
 pub use media::TrackInfo;
 pub use names::{DisplayName, PublisherId, RoomName, SessionToken};
 pub use network::{NetworkError, NetworkOptions, NetworkThreads};
@@ -77,8 +79,8 @@ pub use rtp::srtp::{SrtpKey, SrtpKeyError, SrtpProfile, UnknownSrtpProfile};
 pub use sdp::{Offer, OfferedFlow};
 pub use sfu::{Sfu, SfuOptions, StartError, ThreadRole, local_addresses};
 pub use signaling::{
-    Answer, PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish, PlainPublished,
-    Signaling,
+    Answer, Patched, PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish,
+    PlainPublished, Signaling,
 };
 pub use stats::{
     ConsumerStats, NetworkStats, ProducerStats, ProducerTraffic, PublisherInfo, Quantiles,

@@ -1,5 +1,8 @@
 //! What has to be done to SDP around str0m's own offer and answer.
 
+mod names;
+mod restart;
+
 use std::fmt;
 
 use str0m::Candidate;
@@ -7,6 +10,8 @@ use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{Mid, Pt, Rid};
 
 use crate::ApiError;
+
+pub(crate) use self::restart::{ice_fragment, restarted_answer};
 
 /// No client needs more, and each costs memory on the network thread.
 const MAX_MEDIA_LINES: usize = 32;
@@ -63,6 +68,7 @@ impl Offer {
                 (line, _) => [line, "\r\n"],
             })
             .collect();
+        names::check_names(&adjusted)?;
         let parsed = SdpOffer::from_sdp_string(&adjusted)
             .map_err(|error| ApiError::BadOffer(one_sentence(&error.to_string())))?;
         Ok(Self {
@@ -209,6 +215,7 @@ fn payload_types(line: &str) -> Option<(&str, Vec<&str>)> {
 pub(crate) struct Fragment {
     /// The client's user fragment, if the fragment names one.
     pub(crate) ufrag: Option<String>,
+    password: Option<String>,
     pub(crate) candidates: Vec<Candidate>,
 }
 
@@ -216,7 +223,7 @@ impl Fragment {
     /// Reads a fragment. Candidates that cannot be used here, TCP ones and mDNS names, are left
     /// out: an ICE-lite server learns where its client is from the client's own checks.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
-        let mut ufrag = None;
+        let (mut ufrag, mut password) = (None, None);
         let mut candidates = Vec::new();
         let mut recognised = 0;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -236,14 +243,21 @@ impl Fragment {
                 if let Ok(candidate) = Candidate::from_sdp_string(&format!("candidate:{value}")) {
                     candidates.push(candidate);
                 }
-            } else if line.starts_with("a=end-of-candidates") || line.starts_with("a=ice-pwd:") {
+            } else if let Some(value) = line.strip_prefix("a=ice-pwd:") {
+                recognised += 1;
+                password = Some(value.to_owned());
+            } else if line.starts_with("a=end-of-candidates") {
                 recognised += 1;
             }
         }
         if recognised == 0 {
             return Err(ApiError::BadFragment("it has no ICE attribute".to_owned()));
         }
-        Ok(Self { ufrag, candidates })
+        Ok(Self {
+            ufrag,
+            password,
+            candidates,
+        })
     }
 }
 
@@ -300,6 +314,23 @@ mod tests {
         assert_eq!(2, count_media_lines(&answer("audio").unwrap()));
         let reason = "only 1 of 2 media lines can be answered".to_owned();
         assert_eq!(Err(ApiError::BadOffer(reason)), answer("text"));
+    }
+
+    #[test]
+    fn media_lines_that_cannot_be_told_apart_are_refused() {
+        let (_, audio) = MINIMAL.split_once("m=audio").unwrap();
+        for (mid, reason) in [("0", "twice"), ("", "no name")] {
+            let second = match mid {
+                "" => audio.replace("a=mid:0\r\n", ""),
+                _ => audio.to_owned(),
+            };
+            let text = format!("{MINIMAL}m=audio{second}");
+            let refused = Offer::parse(&text, OfferedFlow::Both);
+            assert!(
+                matches!(&refused, Err(ApiError::BadOffer(why)) if why.contains(reason)),
+                "{mid:?}: {refused:?}"
+            );
+        }
     }
 
     #[test]

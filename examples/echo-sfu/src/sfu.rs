@@ -21,6 +21,9 @@ pub struct SfuOptions {
     pub udp_bind: IpAddr,
     /// The UDP port of the first network thread; each further one has the next. 0 takes any.
     pub udp_port: u16,
+    /// If this is there, network threads have whichever ports are free from [`udp_port`](Self::udp_port)
+    /// to this one, instead of ports in a row.
+    pub udp_last_port: Option<u16>,
     /// The addresses that clients are told to send to. If empty: this machine's own.
     pub announced: Vec<IpAddr>,
     /// At most so many sessions at a time, those being opened included.
@@ -45,6 +48,7 @@ impl Default for SfuOptions {
             network_threads: 1,
             udp_bind: Ipv4Addr::UNSPECIFIED.into(),
             udp_port: 0,
+            udp_last_port: None,
             announced: Vec::new(),
             max_sessions: 500,
             max_rooms: 100,
@@ -137,17 +141,9 @@ impl Sfu {
             return Err(StartError::Options("at least one worker is needed"));
         }
         let announced = announced_addresses(&options);
-        let (mut moving, mut places) = (Vec::new(), Vec::new());
+        let places = places(&options, &announced)?;
+        let mut moving = Vec::new();
         for index in 0..options.network_threads {
-            let port = match options.udp_port {
-                0 => 0,
-                first => u16::try_from(usize::from(first) + index)
-                    .map_err(|_| StartError::Options("there is no UDP port beyond 65535"))?,
-            };
-            places.push(NetworkOptions {
-                bind: SocketAddr::new(options.udp_bind, port),
-                announced: announced.clone(),
-            });
             // A fault in one transport must not end the others.
             let thread = Thread::builder()
                 .name(format!("network-{index}"))
@@ -156,7 +152,13 @@ impl Sfu {
             moving.push(make(ThreadRole::Network, thread)?);
         }
         let handles: Vec<_> = moving.iter().map(Thread::handle).collect();
-        let networks = NetworkThreads::new(handles.iter().zip(places))?;
+        let networks = match options.udp_last_port {
+            None => NetworkThreads::new(handles.iter().zip(places)),
+            Some(last) => {
+                let ports = options.udp_port..=last;
+                NetworkThreads::in_port_range(&handles, options.udp_bind, ports, &announced)
+            }
+        }?;
 
         let signaling = Thread::builder()
             .name("signaling")
@@ -241,6 +243,27 @@ impl Drop for Sfu {
             tracing::error!(%error, "the SFU did not end well");
         }
     }
+}
+
+/// Where each of the network threads is to be.
+fn places(options: &SfuOptions, announced: &[IpAddr]) -> Result<Vec<NetworkOptions>, StartError> {
+    let place = |index| {
+        let port = match options.udp_port {
+            0 => Ok(0),
+            first => u16::try_from(usize::from(first) + index),
+        };
+        let port = port.map_err(|_| StartError::Options("there is no UDP port beyond 65535"))?;
+        Ok(NetworkOptions {
+            bind: SocketAddr::new(options.udp_bind, port),
+            announced: announced.to_vec(),
+        })
+    };
+    // In a range, each finds its own.
+    let count = match options.udp_last_port {
+        None => options.network_threads,
+        Some(_) => 0,
+    };
+    (0..count).map(place).collect()
 }
 
 fn make_pipes(

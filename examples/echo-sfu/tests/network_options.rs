@@ -95,6 +95,66 @@ fn item_42_network_threads_have_ports_in_a_row() {
 }
 
 #[test]
+fn item_42_network_threads_have_the_first_free_ports_of_a_range() {
+    let stage = stage();
+    let taken = SocketAddr::new(stage.ip(), 40_001);
+    let (other, _thread) = network_on(taken, vec![stage.ip()]).unwrap();
+    let range = |first, last, network_threads| {
+        let options = SfuOptions {
+            udp_bind: stage.ip(),
+            udp_port: first,
+            udp_last_port: Some(last),
+            network_threads,
+            ..SfuOptions::default()
+        };
+        Sfu::start_on(options, simulated_thread)
+    };
+    let sfu = range(40_000, 40_003, 3).unwrap();
+    let ports = |sfu: &Sfu| {
+        let addresses = sfu.udp_addresses();
+        addresses.iter().map(SocketAddr::port).collect::<Vec<_>>()
+    };
+    assert_eq!(vec![40_000, 40_002, 40_003], ports(&sfu));
+    // Nothing is left for another one, nor enough.
+    for (first, last, threads) in [
+        (40_000, 40_003, 1),
+        (40_001, 40_004, 2),
+        (40_001, 40_001, 1),
+    ] {
+        let refused = range(first, last, threads).map(|_| ()).unwrap_err();
+        let StartError::Network(NetworkError::NoPort { ip, ports }) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((stage.ip(), first..=last), (ip, ports));
+    }
+    for (first, last) in [(40_003, 40_000), (0, 40_000), (0, 0)] {
+        let refused = range(first, last, 1).map(|_| ()).unwrap_err();
+        let is_range = |error: &NetworkError| matches!(error, NetworkError::BadPortRange { .. });
+        let StartError::Network(error) = &refused else {
+            panic!("{refused:?}");
+        };
+        assert!(is_range(error), "{refused:?}");
+    }
+    // What a start that failed had opened is given back.
+    let sfu_beside = range(40_004, 40_004, 1).unwrap();
+    assert_eq!(vec![40_004], ports(&sfu_beside));
+    sfu.shutdown().unwrap();
+    other.close_all();
+    let again = range(40_000, 65_535, 2).unwrap();
+    assert_eq!(vec![40_000, 40_002], ports(&again));
+    let elsewhere = NetworkThreads::in_port_range(
+        &stage.threads(ThreadRole::Network)[..1],
+        Ipv4Addr::new(203, 0, 113, 7).into(),
+        1..=9,
+        &[],
+    );
+    assert!(matches!(
+        elsewhere,
+        Err(NetworkError::Udp { .. } | NetworkError::ThreadEnded(_))
+    ));
+}
+
+#[test]
 fn item_42_clients_are_told_the_announced_addresses() {
     let stage = stage();
     let outside = IpAddr::from(Ipv4Addr::new(203, 0, 113, 7));

@@ -456,3 +456,37 @@ fn item_41_closing_closes_what_is_on_it_and_its_port() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+#[test]
+fn item_43_a_producer_is_scored_by_what_is_missing() {
+    let place = place(1);
+    let arriving = open(&place, options().comedia(true));
+    let mut speaker = Speaker::new(7);
+    let producing = arriving.produce(vp8(7), ProducerOptions::new());
+    let mut producer = producing.wait().unwrap();
+    let to = arriving.local_address();
+    let mut speak_until = |loses: bool, is_enough: &dyn Fn(u8) -> bool| {
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < PATIENCE, "waited in vain for a score");
+            for number in 0..10 {
+                let _ = match loses && number % 2 == 0 {
+                    true => speaker.lose(),
+                    false => speaker.send(to),
+                };
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            let scores = producer.events().drain();
+            if scores.iter().any(|event| {
+                let ProducerEvent::Score { layer: 0, score } = event else {
+                    panic!("{event:?}");
+                };
+                is_enough(*score)
+            }) {
+                break;
+            }
+        }
+    };
+    speak_until(true, &|score| score <= 3);
+    speak_until(false, &|score| score == 10);
+}

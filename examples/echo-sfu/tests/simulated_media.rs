@@ -94,9 +94,12 @@ impl World {
     }
 
     fn view(&mut self, name: &str, router: usize, producers: Vec<ProducerId>) -> Viewer {
+        self.view_as(name, router, Purpose::Consume(producers))
+    }
+
+    fn view_as(&mut self, name: &str, router: usize, purpose: Purpose) -> Viewer {
         let (client, offer) = self.client(name, Direction::RecvOnly);
         let offer = Offer::parse(&offer, OfferedFlow::FromUs).unwrap();
-        let purpose = Purpose::Consume(producers);
         let transport = self.routers[router].create_webrtc_transport(offer, purpose);
         let transport = transport.wait().unwrap();
         client.accept(transport.answer());
@@ -235,6 +238,33 @@ fn item_44_a_paused_consumer_is_silent_and_no_other_one_is() {
         paused.check_silences(&silences, seed);
         other.check_sequences(seed);
         other.check_nothing_missed(seed);
+    }
+}
+
+#[test]
+fn item_44_a_consumer_that_begins_paused_is_silent_until_it_is_resumed() {
+    for seed in seeds() {
+        let mut world = world(seed);
+        let (publisher, mut transport) = world.publish();
+        let wanted = Purpose::ConsumePaused(ids(&mut transport));
+        let mut viewer = world.view_as("viewer", 0, wanted);
+        world.run_for_a_while();
+        // The producer's pauses change nothing about it.
+        set_all_paused(transport.producers().iter(), true);
+        set_all_paused(transport.producers().iter(), false);
+        world.run_for(Duration::from_secs(2));
+        assert!(viewer.client.is_connected(), "seed {seed}");
+        for consumer in viewer.transport.consumers() {
+            let status = consumer.status().wait().unwrap();
+            assert!(status.paused && !status.producer_paused, "seed {seed}");
+        }
+        let before = publisher.seen(|seen| seen.sent);
+        for consumer in viewer.transport.consumers() {
+            consumer.resume().wait().unwrap();
+        }
+        world.run_for(Duration::from_secs(2));
+        viewer.check_sequences(seed);
+        viewer.check_silences(&[1..=before.saturating_sub(8)], seed);
     }
 }
 

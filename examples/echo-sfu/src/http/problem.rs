@@ -37,9 +37,8 @@ impl From<ApiError> for Problem {
             ApiError::UnknownRoom(_) | ApiError::UnknownPublisher(_) | ApiError::UnknownSession => {
                 StatusCode::NOT_FOUND
             }
-            // RFC 9725, section 4.3.1: a server that does the one of trickle and restart, but not
-            // the other.
-            ApiError::IceRestartUnsupported => StatusCode::UNPROCESSABLE_ENTITY,
+            // RFC 9725, section 4.3.1, and RFC 6585, section 3.
+            ApiError::NoEntityTag => StatusCode::PRECONDITION_REQUIRED,
             ApiError::EntityTagMismatch => StatusCode::PRECONDITION_FAILED,
             ApiError::TooManySessions(_)
             | ApiError::TooManyRooms(_)

@@ -69,7 +69,7 @@ pub fn routes(signaling: Signaling, options: &RouteOptions) -> Router {
         .route("/whep/{room}/{publisher}", post(session::view_one))
         .route(
             "/session/{session}",
-            patch(session::trickle).delete(session::end),
+            patch(session::patch).delete(session::end),
         )
         .route("/session/{session}/pause", post(session::pause))
         .route("/session/{session}/resume", post(session::resume))

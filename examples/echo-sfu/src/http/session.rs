@@ -1,4 +1,4 @@
-//! Sessions as resources: `POST` makes one, `PATCH` trickles candidates, `DELETE` ends it.
+//! Sessions as resources: `POST` makes one, `PATCH` trickles candidates or restarts ICE, `DELETE` ends it.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 use super::routes::Front;
-use crate::{Answer, ApiError, PublisherId, RoomInfo, RoomName, SessionToken, SfuStats};
+use crate::{Answer, ApiError, Patched, PublisherId, RoomInfo, RoomName, SessionToken, SfuStats};
 
 pub(super) const SDP: &str = "application/sdp";
 pub(super) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";
@@ -86,22 +86,33 @@ async fn view(
     front.created(&answer)
 }
 
-/// Trickle ICE. A client that names no entity tag is taken to mean the current one: there is never
-/// another, since sessions are not restarted.
-pub(super) async fn trickle(
+/// Trickle ICE, and ICE restarts (RFC 9725, section 4.3). A client that names no entity tag is taken to
+/// mean the current one, unless it restarts.
+pub(super) async fn patch(
     State(front): State<Front>,
     Path(session): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let session = session.parse::<SessionToken>()?;
     let fragment = text_body(&headers, SDP_FRAGMENT, body)?;
     let if_match = headers
         .get(IF_MATCH)
         .map(|value| String::from_utf8_lossy(value.as_bytes()));
     let if_match = if_match.map(String::from);
-    front.signaling.trickle(session, if_match, fragment).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match front.signaling.patch(session, if_match, fragment).await? {
+        Patched::Trickled => Ok(StatusCode::NO_CONTENT.into_response()),
+        Patched::Restarted {
+            entity_tag,
+            fragment,
+        } => {
+            let mut response = fragment.into_response();
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(SDP_FRAGMENT));
+            headers.insert(ETAG, value(format!("\"{entity_tag}\""))?);
+            Ok(response)
+        }
+    }
 }
 
 /// The media that the session sends goes to nobody, and it is sent none, until it is resumed.

@@ -1,22 +1,22 @@
 //! A consumer on the network thread of its transport.
 
+use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
 use str0m::media::{MediaKind, Mid};
 
 use super::direct::Outlet;
 use super::source::Origin;
-use crate::objects::{ConsumerEvent, TransportId};
+use crate::objects::{ConsumerEvent, ConsumerTracing, TransportId};
 use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
 use crate::rtp::packet::MediaPacket;
+use crate::rtp::rate::BEST_SCORE;
 use crate::rtp::wire::{
     ExtensionIds, HeaderBuffer, RtpHeader, absolute_send_time, write_rtx_payload,
 };
 
 /// No datagram that we send is larger.
 const MAX_DATAGRAM: usize = 1_500;
-/// What a consumer has of which nothing bad is known.
-const BEST_SCORE: u8 = 10;
 /// A key frame that does not come is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -28,12 +28,16 @@ pub(super) struct Consumer {
     pub(super) kind: MediaKind,
     pub(super) ssrc: u32,
     pub(super) stream: OutgoingStream,
+    /// When its transport does not carry everything.
+    pub(super) priority: NonZeroU8,
     /// As text, since a [`Mid`] is padded and has to be trimmed each time.
     mid: Option<Box<str>>,
     extensions: ExtensionIds,
     /// When a key frame was last asked for, of which producer and layer.
     asked: Option<(Instant, Origin, u8)>,
     told: Observed,
+    /// What is told of its client's requests.
+    pub(super) tracing: ConsumerTracing,
 }
 
 /// What is told of a consumer when it changes.
@@ -73,6 +77,7 @@ impl Consumer {
             kind,
             ssrc,
             stream,
+            priority: NonZeroU8::MIN,
             mid: mid.map(|mid| (*mid).into()),
             extensions,
             asked: None,
@@ -80,6 +85,7 @@ impl Consumer {
                 layer: None,
                 score: BEST_SCORE,
             },
+            tracing: ConsumerTracing::default(),
         }
     }
 

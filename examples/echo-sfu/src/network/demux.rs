@@ -47,6 +47,15 @@ impl Demux {
         self.names.insert(session, Names { ufrag, addresses });
     }
 
+    /// A session is known by another user fragment from now on, and no longer by the one before.
+    pub(crate) fn rename(&mut self, session: TransportId, ufrag: String) {
+        if let Some(names) = self.names.get_mut(&session) {
+            let before = std::mem::replace(&mut names.ufrag, ufrag.clone());
+            self.by_ufrag.remove(&before);
+            self.by_ufrag.insert(ufrag, session);
+        }
+    }
+
     /// Notes that ICE has validated an address of the session's client. If another session had it,
     /// that one's client is gone, since the address answers for this one.
     pub(crate) fn learn(&mut self, session: TransportId, address: SocketAddr) {
@@ -140,6 +149,23 @@ mod tests {
         );
         let other = demux.find(address(1), &binding_request(b"efgh:abcd"));
         assert_eq!(Err(Stranger::UnknownUser), other);
+    }
+
+    #[test]
+    fn a_session_that_is_renamed_is_known_by_its_new_name_only() {
+        let mut demux = Demux::default();
+        let session = TransportId::next();
+        demux.insert(session, "abcd".to_owned());
+        demux.learn(session, address(2));
+        demux.rename(session, "wxyz".to_owned());
+        let of = |user: &[u8]| demux.find(address(1), &binding_request(user));
+        assert_eq!(Ok(session), of(b"wxyz:efgh"));
+        assert_eq!(Err(Stranger::UnknownUser), of(b"abcd:efgh"));
+        // Where it was known to be, it still is.
+        assert_eq!(Ok(session), demux.find(address(2), &[128]));
+        demux.remove(session);
+        demux.rename(session, "ijkl".to_owned());
+        assert!(demux.is_empty());
     }
 
     /// RFC 8445: a connectivity check, with some priority and some message integrity.

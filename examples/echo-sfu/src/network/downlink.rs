@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::objects::BitrateBounds;
 use crate::rtp::rate::BitRate;
 
 /// Below this, loss is taken for chance; above the other, for too much being sent. The figures are
@@ -34,6 +35,7 @@ pub(super) struct Downlink {
     by_loss: Option<BitRate>,
     cut_at: Option<Instant>,
     grown_at: Option<Instant>,
+    bounds: BitrateBounds,
 }
 
 impl Downlink {
@@ -93,10 +95,16 @@ impl Downlink {
         }
     }
 
-    /// The lesser of the two; `None` if neither is known to limit anything.
+    /// The application knows better.
+    pub(super) const fn set_bounds(&mut self, bounds: BitrateBounds) {
+        self.bounds = bounds;
+    }
+
+    /// The lesser of the two, within the bounds; `None` if nothing is known to limit anything.
     pub(super) fn estimate(&self, now: Instant) -> Option<BitRate> {
         let said = self.limit_said(now);
-        [said, self.by_loss].into_iter().flatten().min()
+        let lesser = [said, self.by_loss].into_iter().flatten().min();
+        self.bounds.bound(lesser)
     }
 }
 
@@ -166,6 +174,19 @@ mod tests {
             }
             assert_eq!(Duration::from_secs(hold), at - limited_since);
         }
+    }
+
+    #[test]
+    fn it_keeps_to_its_bounds_and_goes_on_estimating_meanwhile() {
+        let mut downlink = Downlink::default();
+        let now = Instant::now();
+        let rate = |rate| Some(BitRate(rate));
+        downlink.set_bounds(BitrateBounds::new(rate(400_000), rate(700_000)).unwrap());
+        assert_eq!(rate(700_000), downlink.estimate(now));
+        downlink.client_says(now, BitRate(300_000), SENT);
+        assert_eq!(rate(400_000), downlink.estimate(now));
+        downlink.set_bounds(BitrateBounds::default());
+        assert_eq!(rate(300_000), downlink.estimate(now));
     }
 
     #[test]

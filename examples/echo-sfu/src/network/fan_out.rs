@@ -11,7 +11,7 @@ use super::source::Origin;
 use super::transport::{Transport, Way};
 use super::{Network, REPORT_INTERVAL, REPORT_TURNS, State};
 use crate::media::NetworkIndex;
-use crate::objects::{ConsumerId, ProducerId, TransportId};
+use crate::objects::{ConsumerId, ProducerId, Trace, TransportId};
 use crate::rtp::history::PacketHistory;
 use crate::rtp::outgoing::ReportBlockView;
 use crate::rtp::packet::MediaPacket;
@@ -117,10 +117,16 @@ impl State {
         // Those of one producer in a row, in their order.
         packets.sort_by_key(|(of, _)| *of);
         let mut elsewhere: BTreeMap<NetworkIndex, Vec<(ProducerId, MediaPacket)>> = BTreeMap::new();
+        let mut traced = Vec::new();
         packets.retain(|(producer, packet)| {
             let Some(source) = self.sources.get_mut(producer) else {
                 return false;
             };
+            source.reception.receive(packet.layer, packet.sequence);
+            if let Some(tracer) = &mut source.tracer {
+                tracer.see(packet);
+                traced.push(*producer);
+            }
             if let Some(packets) = source.packets.get_mut(usize::from(packet.layer)) {
                 *packets += 1;
             }
@@ -140,6 +146,10 @@ impl State {
                 // Refused only while everything is shutting down.
                 let _ = peer.post(move |network| network.deliver(&batch));
             }
+        }
+        traced.dedup();
+        for producer in traced {
+            self.tell_traces(producer);
         }
         self.deliver(now, &packets);
     }
@@ -223,10 +233,12 @@ impl State {
                 self.heed_blocks(now, transport, &blocks);
             }
             Rtcp::Nack { media, lost, .. } => self.resend(now, transport, media, &lost),
-            Rtcp::Pli { media, .. } => self.heed_key_frame_request(now, transport, media),
+            Rtcp::Pli { media, .. } => {
+                self.heed_key_frame_request(now, transport, media, Trace::Pli);
+            }
             Rtcp::Fir { requests, .. } => {
                 for request in requests {
-                    self.heed_key_frame_request(now, transport, request.media);
+                    self.heed_key_frame_request(now, transport, request.media, Trace::Fir);
                 }
             }
             Rtcp::Remb { bitrate_bps, .. } => {
@@ -283,11 +295,20 @@ impl State {
         }
     }
 
-    fn heed_key_frame_request(&mut self, now: Instant, transport: TransportId, ssrc: u32) {
-        let consumer = self.find_consumer(transport, ssrc);
-        if let Some(consumer) = consumer.and_then(|id| self.consumers.get(&id))
+    fn heed_key_frame_request(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        ssrc: u32,
+        trace: Trace,
+    ) {
+        let Some(id) = self.find_consumer(transport, ssrc) else {
+            return;
+        };
+        if let Some(consumer) = self.consumers.get(&id)
             && consumer.kind == MediaKind::Video
         {
+            self.trace_consumer(id, |tracing| tracing.key_frame_requests, trace);
             let layer = consumer.stream.current_layer().unwrap_or(0);
             let origin = consumer.origin;
             self.request_key_frame_at(now, origin, layer);
@@ -299,6 +320,8 @@ impl State {
         let Some(id) = self.find_consumer(transport, ssrc) else {
             return;
         };
+        let packets = lost.len();
+        self.trace_consumer(id, |tracing| tracing.nacks, Trace::Nack { packets });
         let Some(consumer) = self.consumers.get_mut(&id) else {
             return;
         };
@@ -332,8 +355,9 @@ impl State {
         BitRate(sent)
     }
 
-    /// Divides what a client's connection carries among what it is sent, and makes it known.
-    fn use_downlink(&mut self, now: Instant, id: TransportId) {
+    /// Divides what a client's connection carries among what it is sent, and makes it known, if it has
+    /// changed.
+    pub(super) fn use_downlink(&mut self, now: Instant, id: TransportId) {
         let Some(transport) = self.transports.get_mut(&id) else {
             return;
         };
@@ -343,18 +367,7 @@ impl State {
         }
         transport.known_downlink = estimate;
         self.outbox.downlinks.push((id, estimate));
-        let is_video = |id: &&ConsumerId| {
-            let consumer = self.consumers.get(id);
-            consumer.is_some_and(|own| own.kind == MediaKind::Video)
-        };
-        let consumers = transport.consumers.iter();
-        let videos: Vec<_> = consumers.filter(is_video).copied().collect();
-        let share = estimate.map(|rate| BitRate(rate.0 / (videos.len() as u64).max(1)));
-        for video in videos {
-            if let Some(consumer) = self.consumers.get_mut(&video) {
-                consumer.stream.set_bitrate_budget(share);
-            }
-        }
+        self.share_out(id);
     }
 
     /// Tells clients about what they are sent, each transport in its turn.
@@ -368,13 +381,27 @@ impl State {
         let Self {
             transports,
             consumers,
+            sources,
             outbox,
             ..
         } = self;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut limited) = (Vec::new(), Vec::new());
         for (id, transport) in transports {
             if id.number() % REPORT_TURNS != turn {
                 continue;
+            }
+            if transport.known_downlink.is_some() {
+                // What streams need changes, too.
+                limited.push(*id);
+            }
+            for producer in transport.produced() {
+                let Some(source) = sources.get_mut(&producer) else {
+                    continue;
+                };
+                for (layer, score) in source.score_news() {
+                    let owner = &transport.owner;
+                    owner.post(move |router| router.producer_scored(producer, layer, score));
+                }
             }
             let mut plain = std::mem::take(&mut outbox.plain);
             let mut compound = Compound::new(&mut plain);
@@ -413,6 +440,9 @@ impl State {
             }
             send_reports(transport, &plain, time, outbox);
             outbox.plain = plain;
+        }
+        for id in limited {
+            self.share_out(id);
         }
         for id in waiting {
             self.ask_for_key_frame(now, id);

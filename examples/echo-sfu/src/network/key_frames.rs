@@ -67,11 +67,13 @@ impl State {
                 }
             }
             KeyFrame::Now => {
+                source.trace_key_frame_request();
                 let transport = source.transport;
                 self.counters.keyframe_requests.add(1);
                 self.with_transport(transport, now, |transport, outbox| {
                     transport.request_key_frame(now, producer, layer, outbox)
                 });
+                self.tell_traces(producer);
             }
         }
     }

@@ -22,11 +22,14 @@ mod pipes;
 mod plain;
 mod plain_transport;
 mod pulse;
+mod reception;
+mod sharing;
 mod source;
 mod stats;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod trace;
 mod transport;
 mod webrtc;
 
@@ -49,7 +52,7 @@ use str0m::format::PayloadParams;
 
 use crate::ApiError;
 use crate::media::{Media, NetworkIndex};
-use crate::objects::{ConsumerId, ProducerId, RouterAddress, TransportId};
+use crate::objects::{BitrateBounds, ConsumerId, ProducerId, RouterAddress, TransportId};
 use crate::operation::ReplyTo;
 use crate::rtp::outgoing::{CodecMapping, OutgoingOptions, OutgoingStream, RtxOptions};
 use crate::rtp::rate::BitRate;
@@ -259,7 +262,7 @@ impl Network {
     /// Lets the media of a producer through, or not.
     pub(crate) fn set_producer_paused(&mut self, producer: ProducerId, paused: bool) {
         if let Some(source) = self.0.borrow_mut().sources.get_mut(&producer) {
-            source.paused = paused;
+            source.set_paused(paused);
         }
     }
 
@@ -360,6 +363,16 @@ impl Network {
             state.with_webrtc(transport, now, |transport, outbox| {
                 transport.limit_bitrate(now, limit, outbox)
             });
+        });
+    }
+
+    /// Keeps the estimate of what a client's connection carries within bounds.
+    pub(crate) fn bound_downlink(&mut self, transport: TransportId, bounds: BitrateBounds) {
+        self.act(|state, now| {
+            if let Some(own) = state.transports.get_mut(&transport) {
+                own.downlink.set_bounds(bounds);
+                state.use_downlink(now, transport);
+            }
         });
     }
 
@@ -664,6 +677,12 @@ impl State {
             if let Some(transport) = self.transports.get(&id) {
                 let owner = &transport.owner;
                 owner.post(move |router| router.downlink_estimated(id, downlink));
+            }
+        }
+        for (id, status) in std::mem::take(&mut self.outbox.observed) {
+            if let Some(transport) = self.transports.get(&id) {
+                let owner = &transport.owner;
+                owner.post(move |router| router.transport_observed(id, status));
             }
         }
         self.count_objects();

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::reception::Reception;
+use super::trace::Tracer;
 use crate::media::NetworkIndex;
 use crate::objects::{ProducerId, TransportId};
 
@@ -29,6 +31,9 @@ pub(super) struct Source {
     /// By layer.
     pub(super) packets: Vec<u64>,
     pub(super) bytes: u64,
+    pub(super) reception: Reception,
+    /// None, if nobody wants to know.
+    pub(super) tracer: Option<Box<Tracer>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,7 +63,23 @@ impl Source {
             requests: vec![KeyFrameRequest::default(); layers.max(1)],
             packets: vec![0; layers.max(1)],
             bytes: 0,
+            reception: Reception::default(),
+            tracer: None,
         }
+    }
+
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        self.reception.forget();
+    }
+
+    /// The layers whose scores have changed since this was last asked. What is paused keeps its own.
+    pub(super) fn score_news(&mut self) -> Vec<(u8, u8)> {
+        if self.paused {
+            self.reception.forget();
+            return Vec::new();
+        }
+        self.reception.news().collect()
     }
 
     /// Somebody wants a key frame.

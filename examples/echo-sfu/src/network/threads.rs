@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -28,12 +29,41 @@ pub enum NetworkError {
         /// What the system said.
         source: io::Error,
     },
+    /// A range of ports that ends before it begins, or begins with 0.
+    #[error("there are no ports from {} to {}", ports.start(), ports.end())]
+    BadPortRange {
+        /// From the first to the last.
+        ports: RangeInclusive<u16>,
+    },
+    /// Every port of a range is taken.
+    #[error("no UDP port of {ip} is free from {} to {}", ports.start(), ports.end())]
+    NoPort {
+        /// The address that it was to be on.
+        ip: IpAddr,
+        /// From the first to the last.
+        ports: RangeInclusive<u16>,
+    },
     /// The certificate for DTLS could not be made.
     #[error("cannot make a certificate: {0}")]
     Certificate(String),
     /// A thread ended meanwhile.
     #[error("a thread ended before it was of use: {0}")]
     ThreadEnded(#[from] CallError),
+}
+
+impl NetworkError {
+    /// Whether another port might do.
+    fn is_port_taken(&self) -> bool {
+        matches!(self, Self::Udp { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
+/// That of all threads: a client may be told of any of them.
+fn certificate() -> Result<DtlsCert, NetworkError> {
+    let made = str0m::crypto::from_feature_flags()
+        .dtls_provider
+        .generate_certificate();
+    made.ok_or_else(|| NetworkError::Certificate("the crypto library made none".to_owned()))
 }
 
 /// Where a network thread has its socket.
@@ -70,18 +100,52 @@ impl NetworkThreads {
     pub fn new<'a>(
         threads: impl IntoIterator<Item = (&'a ThreadHandle, NetworkOptions)>,
     ) -> Result<Self, NetworkError> {
-        let certificate = str0m::crypto::from_feature_flags()
-            .dtls_provider
-            .generate_certificate()
-            .ok_or_else(|| NetworkError::Certificate("the crypto library made none".to_owned()))?;
+        let certificate = certificate()?;
+        let threads = threads.into_iter().enumerate();
         let open = |(index, (thread, options)): (usize, (&ThreadHandle, NetworkOptions))| {
-            NetworkThread::open(NetworkIndex(index), thread, options, &certificate)
+            let NetworkOptions { bind, announced } = options;
+            NetworkThread::open(NetworkIndex(index), thread, bind, &announced, &certificate)
         };
-        let threads: Vec<_> = threads
-            .into_iter()
-            .enumerate()
-            .map(open)
-            .collect::<Result<_, _>>()?;
+        Self::connected(threads.map(open).collect::<Result<_, _>>()?)
+    }
+
+    /// The same, with each socket at the first port of a range that is free, and not one of those
+    /// before.
+    ///
+    /// mediasoup: `portRange`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new); or there are no such ports, or too few that are free.
+    pub fn in_port_range<'a>(
+        threads: impl IntoIterator<Item = &'a ThreadHandle>,
+        ip: IpAddr,
+        ports: RangeInclusive<u16>,
+        announced: &[IpAddr],
+    ) -> Result<Self, NetworkError> {
+        if ports.is_empty() || *ports.start() == 0 {
+            return Err(NetworkError::BadPortRange { ports });
+        }
+        let certificate = certificate()?;
+        let (mut opened, mut left) = (Vec::new(), ports.clone());
+        for (index, thread) in threads.into_iter().enumerate() {
+            let index = NetworkIndex(index);
+            let own = loop {
+                let Some(port) = left.next() else {
+                    return Err(NetworkError::NoPort { ip, ports });
+                };
+                let bind = SocketAddr::new(ip, port);
+                match NetworkThread::open(index, thread, bind, announced, &certificate) {
+                    Err(error) if error.is_port_taken() => {}
+                    outcome => break outcome?,
+                }
+            };
+            opened.push(own);
+        }
+        Self::connected(opened)
+    }
+
+    fn connected(threads: Vec<NetworkThread>) -> Result<Self, NetworkError> {
         let peers: Vec<_> = threads.iter().map(|own| own.network.clone()).collect();
         for thread in &threads {
             let peers = peers.clone();
@@ -186,14 +250,14 @@ impl NetworkThread {
     fn open(
         index: NetworkIndex,
         thread: &ThreadHandle,
-        options: NetworkOptions,
+        bind: SocketAddr,
+        announced: &[IpAddr],
         certificate: &DtlsCert,
     ) -> Result<Self, NetworkError> {
-        let NetworkOptions { bind, announced } = options;
         let counters = Arc::new(NetworkCounters::default());
         let opened = thread.blocking_call(|| {
             let (certificate, counters) = (certificate.clone(), counters.clone());
-            let (network, udp) = Network::new(index, bind, &announced, certificate, counters)?;
+            let (network, udp) = Network::new(index, bind, announced, certificate, counters)?;
             let network = ThreadBound::on_current(network)
                 .ok_or_else(|| io::Error::other("not on a thread of ours"))?;
             Ok((network, udp))

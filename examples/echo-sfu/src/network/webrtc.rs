@@ -5,6 +5,8 @@
 //! written and its payload encrypted for each. So str0m is told that it sends nothing, and RTCP about
 //! what we send is read here.
 
+mod ice;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +20,7 @@ use str0m::ice::StunMessage;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive, Transmit};
 use str0m::rtp::{Extension, ExtensionMap, RtpPacket, VideoOrientation};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 
 use super::Flow;
 use super::channels::{Channels, DataEnd, STR0M_BUFFER_BYTES};
@@ -27,8 +29,8 @@ use super::outbox::Outbox;
 use crate::ApiError;
 use crate::media::Media;
 use crate::objects::{
-    DataConsumerId, DataCounters, DataMessage, DataParameters, MAX_MESSAGE_BYTES, ProducerId,
-    TransportId,
+    DataConsumerId, DataCounters, DataMessage, DataParameters, DtlsState, IceState,
+    MAX_MESSAGE_BYTES, ProducerId, TransportId, TransportStatus,
 };
 use crate::rtp::packet::{AudioLevel, Extensions, MediaPacket};
 use crate::rtp::rate::BitRate;
@@ -69,12 +71,18 @@ pub(crate) struct WebRtcTransport {
     /// Where the client wants its media sent.
     destination: Option<SocketAddr>,
     connected: bool,
+    /// How it is, but for where the client is.
+    progress: TransportStatus,
+    /// How it was when that was told last.
+    told: TransportStatus,
     opened_at: Instant,
     last_heard: Instant,
     /// What the client sends, by media line.
     produced: Vec<Produced>,
     /// There is none before the client is connected.
     outgoing: Option<Encryption>,
+    /// How often ICE has started anew.
+    restarts: u64,
     /// How many the client has trickled.
     remote_candidates: usize,
     /// What the client is to send at most.
@@ -164,10 +172,13 @@ impl WebRtcTransport {
             answered: None,
             destination: None,
             connected: false,
+            progress: TransportStatus::default(),
+            told: TransportStatus::default(),
             opened_at: now,
             last_heard: now,
             produced: Vec::new(),
             outgoing: None,
+            restarts: 0,
             remote_candidates: 0,
             bitrate_limit: None,
             channels: Channels::new(id),
@@ -304,9 +315,13 @@ impl WebRtcTransport {
         if !is_stun(datagram) || self.answered == Some(source) {
             self.last_heard = now;
         }
-        if self.answered == Some(source) && nominates(datagram) {
-            self.destination = Some(source);
+        if self.answered == Some(source) {
+            self.is_checked(nominates(datagram).then_some(source));
         }
+        if !self.connected && is_dtls(datagram) && self.validated.contains(&source) {
+            self.progress.dtls = self.progress.dtls.max(DtlsState::Connecting);
+        }
+        self.tell_status(outbox);
         deadline
     }
 
@@ -362,7 +377,9 @@ impl WebRtcTransport {
     pub(super) fn advance(&mut self, now: Instant, outbox: &mut Outbox) -> Option<Instant> {
         let outcome = self.rtc.handle_input(Input::Timeout(now));
         self.end_if_failed(outcome, outbox);
-        self.drain(now, outbox)
+        let deadline = self.drain(now, outbox);
+        self.tell_status(outbox);
+        deadline
     }
 
     /// Asks the client for a key frame of something that it sends.
@@ -546,14 +563,20 @@ impl WebRtcTransport {
     }
 
     fn transmit(&mut self, transmit: &Transmit, outbox: &mut Outbox) {
-        let destination = transmit.destination;
+        let is_stun = is_stun(&transmit.contents);
+        let destination = match self.destination {
+            // str0m keeps to a better path for as long as it is not dead, though the client has left it.
+            Some(nominated) if !is_stun => nominated,
+            _ => transmit.destination,
+        };
         let envelope = self.envelope_to(destination);
         if outbox.datagrams.push(envelope, &transmit.contents).is_err() {
             outbox.datagrams_dropped += 1;
         }
-        match transmit.contents.first() {
-            Some(0..=3) => self.answered = Some(destination),
-            _ => self.destination = self.destination.or(Some(destination)),
+        if is_stun {
+            self.answered = Some(destination);
+        } else {
+            self.destination = Some(destination);
         }
         // str0m sends to nobody whose STUN it has not authenticated.
         if !self.validated.contains(&destination) {
@@ -571,6 +594,7 @@ impl WebRtcTransport {
             Event::Connected => {
                 tracing::debug!(transport = ?self.id, "client connected");
                 self.connected = true;
+                self.progress.dtls = DtlsState::Connected;
                 self.outgoing = dtls_keys::take_agreed().map(|AgreedKeys { local, remote }| {
                     let (sender, reports) = (SrtpSender::new(&local), SrtpReceiver::new(&remote));
                     Encryption { sender, reports }
@@ -585,6 +609,9 @@ impl WebRtcTransport {
             Event::IceConnectionStateChange(state) => {
                 tracing::debug!(transport = ?self.id, ?state, "ICE state");
                 // Being disconnected is often a pause only; what ends the transport is silence.
+                if state == IceConnectionState::Disconnected {
+                    self.progress.ice = IceState::Disconnected;
+                }
             }
             Event::Closed => {
                 tracing::debug!(transport = ?self.id, "client closed");
@@ -687,6 +714,11 @@ fn extension_ids(negotiated: &ExtensionMap) -> ExtensionIds {
 /// RFC 5761, section 4: by the second byte.
 pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, 192..=223, ..])
+}
+
+/// RFC 7983.
+fn is_dtls(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20..=63))
 }
 
 /// RFC 7983.

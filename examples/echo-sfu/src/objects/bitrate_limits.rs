@@ -1,7 +1,9 @@
-//! What clients are told to send at most. It follows from who consumes what they send, and what the
-//! connections of those carry; so it is derived anew whenever one of the two changes.
+//! What clients are told to send at most. It follows from what the application allows them, from who
+//! consumes what they send, and what the connections of those carry; so it is derived anew whenever one
+//! of the three changes.
 
 use super::consumer::ConsumerState;
+use super::error::ObjectError;
 use super::id::{ProducerId, TransportId};
 use super::producer::ProducerState;
 use super::router::RouterState;
@@ -30,6 +32,20 @@ impl RouterState {
         }
     }
 
+    /// The application allows a client to send so much.
+    pub(super) fn allow_incoming(
+        &mut self,
+        id: TransportId,
+        limit: Option<BitRate>,
+    ) -> Result<(), ObjectError> {
+        match self.transport_kind(id) {
+            Some(TransportKind::WebRtc { allowed, .. }) => *allowed = limit,
+            _ => return Err(ObjectError::TransportClosed(id)),
+        }
+        self.limit(id);
+        Ok(())
+    }
+
     /// Who consumes what somebody sends has changed. Costs nothing where nobody is limited.
     pub(super) fn relimit(&mut self, producer: ProducerId) {
         let sender = self.producers.get(&producer).map(|own| own.transport);
@@ -40,7 +56,12 @@ impl RouterState {
 
     /// Tells a client what it is to send, if that is not what it was told last.
     fn limit(&mut self, sender: TransportId) {
-        let limit = self.limit_of(sender);
+        let allowed = match self.transport_kind(sender) {
+            Some(TransportKind::WebRtc { allowed, .. }) => *allowed,
+            _ => None,
+        };
+        let limits = [allowed, self.limit_of(sender)];
+        let limit = limits.into_iter().flatten().min();
         let told = match limit {
             Some(limit) => self.limits.insert(sender, limit),
             None => self.limits.remove(&sender),

@@ -1,5 +1,7 @@
 //! A consumer: media that goes out.
 
+use std::num::NonZeroU8;
+
 use serde::Serialize;
 
 use super::address::RouterAddress;
@@ -10,6 +12,7 @@ use super::mailbox::Mailbox;
 use super::on_network::ConsumerOnNetwork;
 use super::pipe::PipedTo;
 use super::replica::{Replica, Versioned};
+use super::trace::Trace;
 use crate::Operation;
 
 /// What a consumer begins with.
@@ -44,6 +47,8 @@ pub enum ConsumerEvent {
     LayerChanged(Option<u8>),
     /// How well it arrives, from 0 to 10, as far as its client tells.
     Score(u8),
+    /// What was to be [traced](Consumer::trace).
+    Trace(Trace),
     /// It is closed. The last event.
     Closed(CloseReason),
 }
@@ -66,6 +71,8 @@ pub struct ConsumerStatus {
     pub producer_paused: bool,
     /// How often that has changed at the producer, as far as the consumer knows.
     pub producer_changes: u64,
+    /// Which of its transport's consumers are served first.
+    pub priority: NonZeroU8,
 }
 
 /// Media of a producer that goes out of a router, on one of its transports. Dropping this closes
@@ -114,6 +121,10 @@ impl Consumer {
         self.packets.as_mut()
     }
 
+    pub(super) const fn router(&self) -> &RouterAddress {
+        &self.router
+    }
+
     /// Its name.
     pub fn id(&self) -> ConsumerId {
         self.id
@@ -157,6 +168,19 @@ impl Consumer {
         let id = self.id;
         self.router.enqueue(move |router| {
             router.with_consumer_on_network(id, |own| own.set_preferred_layer(layer))
+        })
+    }
+
+    /// Serves it before those of a lower priority on the same transport, when the client's connection
+    /// does not carry everything: they are sent smaller layers first. All begin with 1, and what has
+    /// the same shares alike. The smallest layer is sent of each, whatever its priority.
+    ///
+    /// mediasoup: `setPriority`.
+    pub fn set_priority(&self, priority: NonZeroU8) -> Operation<(), ObjectError> {
+        let id = self.id;
+        self.router.enqueue(move |router| {
+            router.consumer(id)?.set_priority(priority);
+            Ok(())
         })
     }
 
@@ -205,6 +229,7 @@ pub(super) struct ConsumerState {
     pub(super) transport: TransportId,
     pub(super) producer: ProducerId,
     own_paused: bool,
+    priority: NonZeroU8,
     producer_paused: Replica<bool>,
     /// Where its media goes out, if any does.
     pub(super) on_network: Option<ConsumerOnNetwork>,
@@ -226,6 +251,7 @@ impl ConsumerState {
             transport,
             producer,
             own_paused: options.paused,
+            priority: NonZeroU8::MIN,
             producer_paused: Replica::of(producer_paused),
             on_network: None,
             piped_to,
@@ -247,6 +273,13 @@ impl ConsumerState {
     pub(super) fn set_own_paused(&mut self, paused: bool) {
         self.own_paused = paused;
         self.tell_network();
+    }
+
+    fn set_priority(&mut self, priority: NonZeroU8) {
+        self.priority = priority;
+        if let Some(on_network) = &self.on_network {
+            on_network.set_priority(priority);
+        }
     }
 
     /// The producer has changed.
@@ -294,6 +327,7 @@ impl ConsumerState {
             paused: self.own_paused,
             producer_paused: self.producer_paused.state(),
             producer_changes: self.producer_paused.version(),
+            priority: self.priority,
         }
     }
 }

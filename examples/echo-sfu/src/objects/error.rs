@@ -69,6 +69,9 @@ pub enum ObjectError {
     /// The producer sends nothing that could go out on a network.
     #[error("producer {0} sends nothing")]
     NoMedia(ProducerId),
+    /// The producer is piped from another router, where its media arrives.
+    #[error("producer {0} arrives at another router")]
+    ArrivesElsewhere(ProducerId),
     /// The consumer feeds a producer of another router, which is one producer's.
     #[error("consumer {0} feeds a pipe")]
     FeedsAPipe(ConsumerId),

@@ -32,6 +32,7 @@
 //! interleavings of a scenario that breaks SFUs made of listeners, and of its variants.
 
 mod address;
+mod bitrate_bounds;
 mod bitrate_limits;
 mod consumer;
 mod data_consumer;
@@ -44,6 +45,7 @@ mod data_router;
 mod direct;
 mod error;
 mod events;
+mod ice_restart;
 mod id;
 mod mailbox;
 mod observer;
@@ -56,13 +58,17 @@ mod remote_pipe;
 mod replica;
 mod router;
 mod rtp_parameters;
+mod scores;
 mod session_description;
 mod stats;
+mod trace;
 mod transport;
+mod transport_status;
 mod volumes;
 mod webrtc_transport;
 mod worker;
 
+pub use bitrate_bounds::{BadBitrateBounds, BitrateBounds};
 pub use consumer::{Consumer, ConsumerEvent, ConsumerOptions, ConsumerStatus};
 pub use data_consumer::{DataConsumer, DataConsumerEvent, DataConsumerOptions, DataConsumerStatus};
 pub use data_message::{DataKind, DataMessage, MAX_MESSAGE_BYTES, MAX_SUB_CHANNELS};
@@ -72,6 +78,7 @@ pub use data_producer::{DataProducer, DataProducerEvent, DataProducerStatus};
 pub use direct::RtpSource;
 pub use error::ObjectError;
 pub use events::{CloseReason, Events};
+pub use ice_restart::IceRestart;
 pub use id::{
     ConsumerId, DataConsumerId, DataProducerId, ObserverId, ProducerId, RouterId, TransportId,
 };
@@ -92,7 +99,9 @@ pub use rtp_parameters::{
     MediaKind, RtpCapabilities, RtpCodec, RtpExtension, RtpParameters, RtpParametersError,
 };
 pub use session_description::SessionDescription;
+pub use trace::{ConsumerTracing, ProducerTracing, Trace};
 pub use transport::{DirectTransport, TransportEvent};
+pub use transport_status::{DtlsState, IceState, TransportStatus};
 pub use webrtc_transport::{Purpose, WebRtcTransport};
 pub use worker::{Worker, WorkerStatus};
 

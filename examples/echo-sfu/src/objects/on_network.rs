@@ -1,11 +1,15 @@
 //! What an object has on a network thread. It is there from when the object is made until the object
 //! is gone, however it goes; and what happens to it goes there in order.
 
+use std::num::NonZeroU8;
+
 use rtc_thread::ThreadBound;
 
 use super::id::{ConsumerId, TransportId};
 use super::producer::ProducerMedia;
+use super::trace::{ConsumerTracing, ProducerTracing};
 use crate::network::{Accepted, Network, Origin, Place};
+use crate::rtp::codec::CodecKind;
 
 /// A transport's part.
 #[derive(Debug)]
@@ -47,6 +51,14 @@ impl ProducerOnNetwork {
 
     pub(super) const fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// `codecs` are its payload types.
+    pub(super) fn trace(&self, tracing: ProducerTracing, codecs: Vec<(u8, CodecKind)>) {
+        let producer = self.origin.producer;
+        post(&self.network, move |network| {
+            network.trace_producer(producer, tracing, codecs);
+        });
     }
 
     pub(super) fn set_paused(&mut self, paused: bool) {
@@ -118,6 +130,20 @@ impl ConsumerOnNetwork {
         let id = self.id;
         post(&self.network, move |network| {
             network.set_preferred_layer(id, layer);
+        });
+    }
+
+    pub(super) fn trace(&self, tracing: ConsumerTracing) {
+        let id = self.id;
+        post(&self.network, move |network| {
+            network.trace_consumer(id, tracing);
+        });
+    }
+
+    pub(super) fn set_priority(&self, priority: NonZeroU8) {
+        let id = self.id;
+        post(&self.network, move |network| {
+            network.set_priority(id, priority);
         });
     }
 

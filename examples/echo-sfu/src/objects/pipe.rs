@@ -13,6 +13,7 @@ use super::producer::{Producer, ProducerMedia, ProducerOptions, ProducerSource};
 use super::remote_pipe::OnLink;
 use super::replica::{Replica, Versioned};
 use super::router::Router;
+use super::scores::Scores;
 use super::worker::{WorkerState, enqueue};
 use crate::Operation;
 use crate::operation::ReplyTo;
@@ -66,6 +67,14 @@ impl PipedTo {
         }
     }
 
+    /// Another process scores for itself what arrives there.
+    pub(super) fn scores_changed(&self, scores: Versioned<Scores>) {
+        if let Self::Router { router, producer } = self {
+            let producer = *producer;
+            router.post(move |router| router.piped_scores_changed(producer, scores));
+        }
+    }
+
     pub(super) fn source_changed(&self, paused: Versioned<bool>) {
         match self {
             Self::Router { router, producer } => {
@@ -107,8 +116,8 @@ impl Drop for PipedFrom {
 impl Router {
     /// Makes a producer of this router one of another router, too, of whichever worker.
     ///
-    /// Whether it is paused, and whether it is closed, is the same there as here, once nothing is
-    /// under way. Piped to the same router again, it is the same pipe.
+    /// Whether it is paused, whether it is closed, and how well it arrives, is the same there as here,
+    /// once nothing is under way. Piped to the same router again, it is the same pipe.
     ///
     /// mediasoup: `pipeToRouter`.
     pub fn pipe(&self, producer: ProducerId, to: &Self) -> Operation<Piped, ObjectError> {
@@ -128,6 +137,7 @@ pub(super) struct NearEnd {
     pub(super) feeds: ProducerId,
     pub(super) is_new: bool,
     pub(super) paused: Versioned<bool>,
+    pub(super) scores: Versioned<Scores>,
     pub(super) media: Option<ProducerMedia>,
     pub(super) events: Events<ConsumerEvent>,
 }
@@ -140,6 +150,7 @@ struct Order {
     source: PipedFrom,
     is_new: bool,
     paused: Versioned<bool>,
+    scores: Versioned<Scores>,
     /// What it sends arrives where it did, and goes from there to wherever it is consumed.
     media: Option<ProducerMedia>,
     /// The near end of it, for whoever asked.
@@ -184,6 +195,7 @@ impl WorkerState {
             },
             is_new: end.is_new,
             paused: end.paused,
+            scores: end.scores,
             media: end.media,
             to: to.clone(),
         };
@@ -203,6 +215,7 @@ impl WorkerState {
             let came_from = ProducerSource::Router {
                 _pipe: order.source,
                 paused: Replica::of(order.paused),
+                scores: Replica::of(order.scores),
                 media: order.media,
             };
             router.add_producer(order.producer, transport, options, came_from, sink)?;

@@ -382,6 +382,7 @@ impl RouterState {
             paused: paused.state,
             changes: paused.version,
             consumers: consumers.filter(|own| own.producer == id).count(),
+            scores: producer.scores.current().state.of_layers().to_vec(),
         }
     }
 
@@ -435,7 +436,8 @@ impl RouterState {
         to: &RouterAddress,
     ) -> Result<NearEnd, ObjectError> {
         let source = self.producer(producer)?;
-        let (paused, media) = (source.paused.current(), source.media());
+        let (paused, scores) = (source.paused.current(), source.scores.current());
+        let media = source.media();
         for (id, consumer) in &mut self.consumers {
             if consumer.producer == producer
                 && let Some(piped_to) = &consumer.piped_to
@@ -446,6 +448,7 @@ impl RouterState {
                     feeds,
                     is_new: false,
                     paused,
+                    scores,
                     media,
                     events: consumer.events.subscribe(),
                 });
@@ -463,6 +466,7 @@ impl RouterState {
             feeds,
             is_new: true,
             paused,
+            scores,
             media,
             events,
         })

@@ -1,5 +1,7 @@
 //! Transports: where media comes in and goes out.
 
+use std::net::SocketAddr;
+
 use super::address::RouterAddress;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
@@ -8,6 +10,7 @@ use super::on_network::TransportOnNetwork;
 use super::plain_transport::PlainState;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::remote_pipe::{PipeListenerState, RemotePipeState};
+use super::transport_status::{DtlsState, IceState, TransportStatus};
 use super::webrtc_transport::Opening;
 use crate::Operation;
 use crate::rtp::rate::BitRate;
@@ -22,6 +25,18 @@ pub enum TransportEvent {
     /// The client is sent what comes on a data channel of somebody whom it consumes, without the
     /// application's asking: see [`Router::data_consumer`](super::Router::data_consumer).
     NewDataConsumer(DataConsumerId),
+    /// ICE has come further, or lost its client; of a transport to a WebRTC client.
+    ///
+    /// mediasoup: `icestatechange`.
+    IceStateChanged(IceState),
+    /// Its WebRTC client wants to be sent media at this address from now on.
+    ///
+    /// mediasoup: `iceselectedtuplechange`.
+    RemoteChanged(SocketAddr),
+    /// DTLS with its WebRTC client has come further.
+    ///
+    /// mediasoup: `dtlsstatechange`.
+    DtlsStateChanged(DtlsState),
     /// It is closed. The last event.
     Closed(CloseReason),
 }
@@ -114,6 +129,10 @@ pub(super) enum TransportKind {
         opening: Option<Opening>,
         /// What its client's connection seems to carry, if that limits anything.
         downlink: Option<BitRate>,
+        /// What its client may send, if the application limits it.
+        allowed: Option<BitRate>,
+        /// As far as its network thread has told.
+        status: TransportStatus,
     },
 }
 

@@ -9,6 +9,7 @@ use super::on_network::{ConsumerOnNetwork, ProducerOnNetwork, TransportOnNetwork
 use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::router::{Router, RouterState};
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
+use super::transport_status::TransportStatus;
 use crate::media::{Media, TrackInfo};
 use crate::network::{Accepted, Flow, OpenWebRtc, Opened, Origin, Wanted};
 use crate::operation::ReplyTo;
@@ -27,6 +28,10 @@ pub enum Purpose {
     Produce,
     /// The client is sent these producers, as far as its offer has media lines for them.
     Consume(Vec<ProducerId>),
+    /// The same, with consumers that are paused until each is [resumed](Consumer::resume).
+    ///
+    /// mediasoup: `paused` of `ConsumerOptions`.
+    ConsumePaused(Vec<ProducerId>),
     /// The client is sent what it sends.
     Echo,
 }
@@ -185,22 +190,28 @@ impl RouterState {
                 on_network: TransportOnNetwork { id, place },
                 opening: None,
                 downlink: None,
+                allowed: None,
+                status: TransportStatus::default(),
             },
             events: sink,
         };
         if let Err(error) = self.add_transport(id, state) {
             return reply.send(Err(error));
         }
+        let options = ConsumerOptions::new();
+        let options = options.paused(matches!(purpose, Purpose::ConsumePaused(_)));
         let (flow, wanted) = match purpose {
             Purpose::Produce => (Flow::Produce, Vec::new()),
             Purpose::Echo => (Flow::Echo, Vec::new()),
-            Purpose::Consume(producers) => (Flow::Consume, producers),
+            Purpose::Consume(producers) | Purpose::ConsumePaused(producers) => {
+                (Flow::Consume, producers)
+            }
         };
         let senders = self.senders_of(&wanted);
         let mut consumers = Vec::new();
         let mut orders = Vec::new();
         for producer in wanted {
-            match self.order_consumer(id, producer) {
+            match self.order_consumer(id, producer, options) {
                 Ok((consumer, order)) => {
                     consumers.push(consumer);
                     orders.push(order);
@@ -242,14 +253,15 @@ impl RouterState {
         &mut self,
         transport: TransportId,
         producer: ProducerId,
+        options: ConsumerOptions,
     ) -> Result<(OrderedConsumer, Wanted), ObjectError> {
         let media = self
             .producer(producer)?
             .media()
             .ok_or(ObjectError::NoMedia(producer))?;
         let (sink, events) = EventSink::new();
-        let (id, paused) = self.consume(transport, producer, ConsumerOptions::new(), sink)?;
-        let active = !paused.state;
+        let (id, paused) = self.consume(transport, producer, options, sink)?;
+        let active = self.consumer(id)?.is_active();
         self.put_on_network(transport, id, active);
         let ordered = OrderedConsumer {
             id,

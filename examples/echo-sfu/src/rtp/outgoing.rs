@@ -185,7 +185,6 @@ impl OutgoingStream {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn is_active(&self) -> bool {
         self.active
     }
@@ -233,6 +232,14 @@ impl OutgoingStream {
     /// case.
     pub(crate) fn set_bitrate_budget(&mut self, budget: Option<BitRate>) {
         self.layers.afford(budget);
+    }
+
+    /// What its smallest layer takes, and what it could use at most.
+    pub(crate) fn wanted_bitrates(&mut self) -> (BitRate, BitRate) {
+        match self.is_active() {
+            true => self.layers.wanted(),
+            false => (BitRate(0), BitRate(0)),
+        }
     }
 
     /// Layers that others have heard of lately. Without this, they are found out as they are heard.

@@ -117,6 +117,9 @@ impl RateMeter {
     }
 }
 
+/// The score of a stream of which nothing bad is known.
+pub(crate) const BEST_SCORE: u8 = 10;
+
 /// How well a stream arrives, from 0 to 10.
 ///
 /// It is ten times the fourth power of the share of packets that arrive: 10 without loss, 8 with 5%,

@@ -5,6 +5,7 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod patch;
 mod pipes;
 mod plain;
 mod workers;
@@ -23,7 +24,7 @@ use crate::objects::{
     Worker,
 };
 use crate::operation::{Operation, ReplyTo};
-use crate::sdp::{Fragment, Offer, OfferedFlow};
+use crate::sdp::{Offer, OfferedFlow};
 use crate::stats::{Gather, PublisherInfo, RoomInfo, SfuStats, ThreadReport};
 
 pub(crate) use workers::Workers;
@@ -31,6 +32,9 @@ pub(crate) use workers::Workers;
 /// How often network threads are asked for a sign of life, while there is anybody to serve.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
 
+pub use patch::Patched;
+#[cfg(fuzzing)]
+pub(crate) use patch::matches;
 pub(crate) use pipes::Pipes;
 pub(crate) use plain::PlainHost;
 pub use plain::{PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish, PlainPublished};
@@ -97,16 +101,18 @@ impl Signaling {
         })
     }
 
-    /// Adds candidates to a session. `if_match` is the header field as it was sent.
-    pub fn trickle(
+    /// Adds the candidates of an SDP fragment to a session; and restarts its ICE, if the fragment has
+    /// another user fragment than the client had: then media goes on, from wherever the client is found
+    /// next. `if_match` is the header field as it was sent; candidates are taken in without one.
+    pub fn patch(
         &self,
         session: SessionToken,
         if_match: Option<String>,
         fragment: String,
-    ) -> Operation<()> {
+    ) -> Operation<Patched> {
         self.enqueue(move |state, reply| {
-            tracing::debug!(operation = "trickle", "operation called");
-            state.trickle(&session, if_match.as_deref(), &fragment, reply);
+            tracing::debug!(operation = "patch", "operation called");
+            state.patch(&session, if_match.as_deref(), &fragment, reply);
         })
     }
 
@@ -519,40 +525,6 @@ impl State {
         }
     }
 
-    fn trickle(
-        &mut self,
-        token: &SessionToken,
-        if_match: Option<&str>,
-        fragment: &str,
-        reply: ReplyTo<()>,
-    ) {
-        let found = self
-            .tokens
-            .get(token)
-            .and_then(|key| self.sessions.get(key));
-        let Some(session) = found else {
-            return reply.send(Err(ApiError::UnknownSession));
-        };
-        if if_match.is_some_and(|condition| !matches(condition, &session.entity_tag)) {
-            return reply.send(Err(ApiError::EntityTagMismatch));
-        }
-        let fragment = match Fragment::parse(fragment) {
-            Ok(fragment) => fragment,
-            Err(error) => return reply.send(Err(error)),
-        };
-        if fragment.ufrag.is_some() && fragment.ufrag != session.remote_ufrag {
-            return reply.send(Err(ApiError::IceRestartUnsupported));
-        }
-        let (Some(SessionTransport::WebRtc(transport)), Some(own)) =
-            (&session.transport, &self.own)
-        else {
-            return reply.send(Err(ApiError::UnknownSession));
-        };
-        transport.trickle(fragment).hand_to(own, move |_, outcome| {
-            reply.send(outcome.map_err(ApiError::from));
-        });
-    }
-
     fn set_paused(&mut self, token: &SessionToken, paused: bool, reply: ReplyTo<()>) {
         let key = self.tokens.get(token);
         let transport = key
@@ -685,27 +657,5 @@ impl State {
 impl Publisher {
     fn is_open(&self) -> bool {
         !self.tracks.is_empty()
-    }
-}
-
-/// RFC 9110, section 13.1.1: a list of entity tags, compared strongly, or `*`.
-pub(crate) fn matches(condition: &str, entity_tag: &str) -> bool {
-    condition.split(',').map(str::trim).any(|tag| {
-        tag == "*" || tag.strip_prefix('"').and_then(|t| t.strip_suffix('"')) == Some(entity_tag)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn entity_tags_are_compared_strongly() {
-        assert!(matches("\"abc\"", "abc"));
-        assert!(matches("*", "abc"));
-        assert!(matches("\"x\", \"abc\"", "abc"));
-        assert!(!matches("W/\"abc\"", "abc"));
-        assert!(!matches("abc", "abc"));
-        assert!(!matches("", "abc"));
     }
 }

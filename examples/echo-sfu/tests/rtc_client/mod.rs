@@ -66,6 +66,11 @@ impl Client {
         Self::offer_with(direction, codecs, layers, &[])
     }
 
+    /// A client that receives two videos.
+    pub(crate) fn offer_two_videos(codecs: &[Codec]) -> (Self, String, SdpPendingOffer) {
+        Self::offer_all(Direction::RecvOnly, codecs, (&[], 2), &[])
+    }
+
     /// The same with data channels.
     pub(crate) fn offer_with_channels(
         direction: Direction,
@@ -81,10 +86,16 @@ impl Client {
         layers: &[&str],
         channels: &[ChannelConfig],
     ) -> (Self, String, SdpPendingOffer) {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_millis(2)))
-            .unwrap();
+        Self::offer_all(direction, codecs, (layers, 1), channels)
+    }
+
+    fn offer_all(
+        direction: Direction,
+        codecs: &[Codec],
+        (layers, videos): (&[&str], usize),
+        channels: &[ChannelConfig],
+    ) -> (Self, String, SdpPendingOffer) {
+        let socket = bind();
         let mut config = Rtc::builder().set_rtp_mode(true).clear_codecs();
         for codec in codecs {
             config = match codec {
@@ -106,6 +117,9 @@ impl Client {
         }
         let simulcast = (!layers.is_empty()).then_some(simulcast);
         let video = changes.add_media(MediaKind::Video, direction, None, None, simulcast);
+        for _ in 1..videos {
+            changes.add_media(MediaKind::Video, direction, None, None, None);
+        }
         for config in channels {
             changes.add_channel_with_config(config.clone());
         }
@@ -134,6 +148,28 @@ impl Client {
     pub(crate) fn accept(&mut self, pending: SdpPendingOffer, answer: &str) {
         let answer = SdpAnswer::from_sdp_string(answer).unwrap();
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+    }
+
+    /// Makes an offer anew, with new ICE credentials.
+    pub(crate) fn offer_restart(&mut self) -> (String, SdpPendingOffer) {
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply().unwrap();
+        (offer.to_sdp_string(), pending)
+    }
+
+    /// Goes to another address. Nothing that is sent to the one before arrives any more.
+    pub(crate) fn move_elsewhere(&mut self) {
+        let (left, socket) = (self.socket.local_addr().unwrap(), bind());
+        let candidate = |address| Candidate::host(address, "udp").unwrap();
+        let now_at = candidate(socket.local_addr().unwrap());
+        self.rtc.direct_api().invalidate_candidate(&candidate(left));
+        self.rtc.add_local_candidate(now_at);
+        self.socket = socket;
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
     }
 
     /// Sends bytes as they are, from the client's own address.
@@ -316,6 +352,13 @@ impl Client {
             }
         }
     }
+}
+
+fn bind() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let patience = Duration::from_millis(2);
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket
 }
 
 fn scrambled(number: u64) -> u64 {

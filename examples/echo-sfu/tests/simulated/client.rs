@@ -57,6 +57,8 @@ pub(crate) struct Peer {
     /// The next sequence numbers.
     sequences: [u64; 2],
     owes_key_frame: bool,
+    /// Of so many packets, one is not sent, and cannot be had.
+    skips_one_in: Option<u64>,
     timer: Option<(Instant, DelayedTask)>,
     /// The way back to here, until the client is gone.
     own: Option<ThreadBound<Shared>>,
@@ -96,9 +98,24 @@ impl Client {
         self.with(move |peer| peer.accept(&answer));
     }
 
+    /// Goes to another address, where nothing arrives that is sent to the one before, and makes an offer
+    /// anew, with new ICE credentials.
+    pub(crate) fn offer_elsewhere(&self) -> String {
+        let offer = self.0.blocking_call(|peer| {
+            let handler = OnPeer(Rc::downgrade(peer));
+            peer.borrow_mut().offer_elsewhere(handler)
+        });
+        offer.unwrap()
+    }
+
     /// Sends a packet on each media line now, and then every so often.
     pub(crate) fn send_every(&self, interval: Duration) {
         tick(&self.0, Duration::ZERO, interval);
+    }
+
+    /// Has one packet of so many missing in what is sent; or none.
+    pub(crate) fn skip_one_in(&self, packets: Option<u64>) {
+        self.with(|peer| peer.skips_one_in = packets);
     }
 
     /// Keeps all packets, to be looked at.
@@ -167,12 +184,29 @@ impl Peer {
             pending: Some(pending),
             sequences: [1; 2],
             owes_key_frame: true,
+            skips_one_in: None,
             timer: None,
             own: None,
             batch: RecvBatch::new(),
             seen: Seen::default(),
         };
         (peer, offer.to_sdp_string())
+    }
+
+    fn offer_elsewhere(&mut self, handler: OnPeer) -> String {
+        let options = UdpOptions::new(SocketAddr::new(self.address.ip(), 0));
+        self.socket = socket_server().unwrap().bind_udp(&options).unwrap();
+        self.socket.set_handler(handler);
+        let candidate = |address| Candidate::host(address, "udp").unwrap();
+        let left = candidate(self.address);
+        self.rtc.direct_api().invalidate_candidate(&left);
+        self.address = self.socket.local_addr();
+        self.rtc.add_local_candidate(candidate(self.address));
+        let mut changes = self.rtc.sdp_api();
+        changes.ice_restart(true);
+        let (offer, pending) = changes.apply().unwrap();
+        self.pending = Some(pending);
+        offer.to_sdp_string()
     }
 
     fn accept(&mut self, answer: &str) {
@@ -230,6 +264,12 @@ impl Peer {
             };
             let sequence = self.sequences[kind];
             self.sequences[kind] += 1;
+            if self
+                .skips_one_in
+                .is_some_and(|n| sequence.is_multiple_of(n))
+            {
+                continue;
+            }
             // VP8's descriptor with a picture ID of 15 bits, and the first byte of the frame.
             let picture = (number as u16 | 0x8000).to_be_bytes();
             let tag = if is_key { 0x10 } else { 0x11 };

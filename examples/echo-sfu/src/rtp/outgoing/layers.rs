@@ -126,6 +126,24 @@ impl Layers {
         self.choose();
     }
 
+    /// What the lowest layer takes, and what the best does that is wanted, with the room that it takes to
+    /// change to it.
+    pub(super) fn wanted(&mut self) -> (BitRate, BitRate) {
+        let highest_wanted = self.preferred.unwrap_or(u8::MAX);
+        let (mut lowest, mut best) = (None, None);
+        for layer in 0..MAX_LAYERS as u8 {
+            if self.layers[usize::from(layer)].is_there(self.sending) {
+                lowest = lowest.or(Some(layer));
+                if layer <= highest_wanted || best.is_none() {
+                    best = Some(layer);
+                }
+            }
+        }
+        let mut rate = |layer: Option<u8>| layer.map_or(BitRate(0), |layer| self.rate(layer));
+        let (least, most) = (rate(lowest), rate(best));
+        (least, BitRate(most.0 + most.0 / 5))
+    }
+
     /// `None` until a layer was heard.
     pub(super) fn target(&self) -> Option<u8> {
         self.target

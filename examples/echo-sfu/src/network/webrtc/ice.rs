@@ -1,0 +1,91 @@
+//! How far ICE has come, and how it starts anew, on the network thread.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::WebRtcTransport;
+use crate::ice::IceCredentials;
+use crate::network::outbox::Outbox;
+use crate::network::{Network, State};
+use crate::objects::{IceState, ObjectError, TransportId, TransportStatus};
+
+impl Network {
+    /// Has a client known by other credentials from now on, and us by others, too. Returns how often
+    /// that has happened.
+    pub(crate) fn restart_ice(
+        &mut self,
+        transport: TransportId,
+        (client, ours): (IceCredentials, IceCredentials),
+    ) -> Result<u64, ObjectError> {
+        let mut restarted = None;
+        self.act(|state, now| restarted = state.restart_ice(now, transport, client, ours));
+        restarted.ok_or(ObjectError::TransportClosed(transport))
+    }
+}
+
+impl State {
+    fn restart_ice(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        client: IceCredentials,
+        ours: IceCredentials,
+    ) -> Option<u64> {
+        let ufrag = ours.ufrag().to_owned();
+        let mut times = None;
+        self.with_webrtc(id, now, |transport, outbox| {
+            times = Some(transport.restarts + 1);
+            transport.restart_ice(now, client, ours, outbox)
+        });
+        if times.is_some() {
+            self.demux.rename(id, ufrag);
+        }
+        times
+    }
+}
+
+impl WebRtcTransport {
+    /// An authentic check has come, which may say where the client wants to be sent media.
+    pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>) {
+        if nominated.is_some() {
+            self.destination = nominated;
+        }
+        let ice = &mut self.progress.ice;
+        *ice = match (nominated, *ice) {
+            (Some(_), _) => IceState::Completed,
+            (None, IceState::New | IceState::Disconnected) => IceState::Connected,
+            (None, known) => known,
+        };
+    }
+
+    /// Tells how it is, if that is news.
+    pub(super) fn tell_status(&mut self, outbox: &mut Outbox) {
+        let status = TransportStatus {
+            remote: self.destination,
+            ..self.progress
+        };
+        if status != self.told {
+            self.told = status;
+            outbox.observed.push((self.id, status));
+        }
+    }
+
+    /// str0m's own restart goes by offer and answer, and forgets where the client is. This one changes
+    /// the credentials only, which is all that there is to it at the end that sends no checks: where the
+    /// client was is used until it says where it is (RFC 8445, section 2.4), and then goes away for want
+    /// of checks.
+    fn restart_ice(
+        &mut self,
+        now: Instant,
+        client: IceCredentials,
+        ours: IceCredentials,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
+        self.restarts += 1;
+        let mut api = self.rtc.direct_api();
+        api.set_local_ice_credentials(ours.into());
+        api.set_remote_ice_credentials(client.into());
+        tracing::debug!(transport = ?self.id, times = self.restarts, "ICE restarted");
+        self.advance(now, outbox)
+    }
+}
