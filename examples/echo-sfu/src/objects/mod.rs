@@ -45,6 +45,9 @@ mod direct;
 mod error;
 mod events;
 mod id;
+mod link_data;
+mod link_ends;
+mod link_router;
 mod mailbox;
 mod observer;
 mod observer_state;
@@ -98,4 +101,5 @@ pub use worker::{Worker, WorkerStatus};
 
 pub(crate) use address::RouterAddress;
 pub(crate) use data_message::DataCounters;
+pub(crate) use link_data::PipedDataProducer;
 pub(crate) use mailbox::MailboxWriter;

@@ -1,7 +1,7 @@
 //! Transports of plain RTP, and of SRTP whose keys the application exchanges: for ffmpeg, GStreamer and
 //! whatever else speaks RTP without WebRTC.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::consumer::{Consumer, ConsumerEvent, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, TransportId};
-use super::on_network::{ProducerOnNetwork, TransportOnNetwork};
+use super::on_network::{ConsumerOnNetwork, ProducerOnNetwork, TransportOnNetwork};
 use super::pipe::PipedTo;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::replica::Versioned;
@@ -23,16 +23,17 @@ use super::rtp_parameters::{
 };
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
 use crate::Operation;
-use crate::media::Media;
+use crate::media::{LayerSsrcs, Media};
 use crate::network::{
     OpenPlain, Origin, PlainAddresses, PlainLine, PlainProduced, PlainRemote, PortRange, Wanted,
 };
 use crate::operation::ReplyTo;
+use crate::rtp::history::MAX_LAYERS;
 use crate::rtp::srtp::{SrtpKey, SrtpProfile, SrtpReceiver, SrtpSender};
 
-/// How many producers a plain transport may have: with RTX, as many streams as
+/// How many producers a plain transport may have: with three layers and RTX, no more streams than
 /// [SRTP keeps account of](SrtpReceiver).
-const MAX_PRODUCERS: usize = 32;
+const MAX_PRODUCERS: usize = 512;
 const MAX_CONSUMERS: usize = 1_000;
 
 /// Which UDP port a transport has.
@@ -322,10 +323,10 @@ pub(super) struct PlainState {
     is_ipv4: bool,
     has_rtcp_port: bool,
     is_connected: bool,
-    /// The SSRCs of what arrives, by producer.
-    arriving: Vec<(ProducerId, u32)>,
-    /// What the other process calls them, on a pipe to one.
-    names: Vec<(ProducerId, u64)>,
+    /// Of what arrives, by SSRC.
+    arriving: HashMap<u32, ProducerId>,
+    /// How many producers that are.
+    producers: usize,
     consumers: Vec<ConsumerId>,
     /// Counted up from anywhere: with SRTP, no two streams of a key may have the same.
     next_ssrc: u32,
@@ -340,8 +341,8 @@ impl PlainState {
             is_ipv4: options.ip.is_ipv4(),
             has_rtcp_port: !options.rtcp_mux,
             is_connected: false,
-            arriving: Vec::new(),
-            names: Vec::new(),
+            arriving: HashMap::new(),
+            producers: 0,
             consumers: Vec::new(),
             next_ssrc: random_u32(),
         }
@@ -354,18 +355,10 @@ impl PlainState {
         plain
     }
 
-    pub(super) fn name_producer(&mut self, name: u64, id: ProducerId) {
-        self.names.push((id, name));
-    }
-
-    pub(super) fn producer_named(&self, name: u64) -> Option<ProducerId> {
-        let found = self.names.iter().find(|(_, own)| *own == name);
-        found.map(|(id, _)| *id)
-    }
-
     pub(super) fn forget_producer(&mut self, id: ProducerId) {
-        self.names.retain(|(producer, _)| *producer != id);
-        self.arriving.retain(|(producer, _)| *producer != id);
+        let before = self.arriving.len();
+        self.arriving.retain(|_, producer| *producer != id);
+        self.producers -= usize::from(self.arriving.len() < before);
     }
 
     pub(super) fn forget_consumer(&mut self, id: ConsumerId) {
@@ -436,25 +429,17 @@ impl PlainState {
 
     /// Takes up a stream that is to arrive.
     fn add_producer(&mut self, id: ProducerId, stream: &CheckedStream) -> Result<(), ObjectError> {
-        let ssrcs: BTreeSet<u32> = [Some(stream.ssrc), stream.rtx_ssrc]
-            .into_iter()
-            .flatten()
-            .collect();
-        let taken = |ssrc: &&u32| self.arriving.iter().any(|(_, other)| other == *ssrc);
+        if self.producers >= MAX_PRODUCERS {
+            return Err(ObjectError::TooMany(MAX_PRODUCERS));
+        }
+        let ssrcs: Vec<u32> = stream.layers.iter().flat_map(LayerSsrcs::all).collect();
+        let taken = |ssrc: &&u32| self.arriving.contains_key(*ssrc);
         if let Some(ssrc) = ssrcs.iter().find(taken) {
             return Err(RtpParametersError::DuplicateSsrc(*ssrc).into());
         }
-        let mut producers: Vec<_> = self
-            .arriving
-            .iter()
-            .map(|(producer, _)| *producer)
-            .collect();
-        producers.dedup();
-        if producers.len() >= MAX_PRODUCERS {
-            return Err(ObjectError::TooMany(MAX_PRODUCERS));
-        }
+        self.producers += 1;
         self.arriving
-            .extend(ssrcs.into_iter().map(|ssrc| (id, ssrc)));
+            .extend(ssrcs.into_iter().map(|ssrc| (ssrc, id)));
         Ok(())
     }
 }
@@ -603,15 +588,13 @@ impl RouterState {
         plain.add_producer(id, &stream)?;
         let CheckedStream {
             media,
-            ssrc,
-            rtx_ssrc,
+            layers,
             extensions,
         } = stream;
         let produced = PlainProduced {
             producer: id,
             media: media.clone(),
-            ssrc,
-            rtx_ssrc,
+            layers,
             extensions,
         };
         let on_network = &plain.on_network;
@@ -663,30 +646,57 @@ impl RouterState {
         if parameters.codecs.is_empty() {
             return Err(ObjectError::NoCommonCodec(producer));
         }
+        // Another process chooses among the layers for itself, and so is sent each of them.
+        let layers = match piped_to {
+            Some(_) => source.media.layers.min(MAX_LAYERS),
+            None => 1,
+        };
         let (sink, events) = EventSink::new();
         let paused = self.add_consumer(id, transport, producer, options, piped_to, sink)?;
         let active = self.consumer(id)?.is_active();
         self.put_on_network(transport, id, active);
         self.note_accepted(id, accepted.codecs.as_slice().into());
-        let wanted = Wanted {
-            consumer: id,
-            origin: source.origin,
-            media: source.media,
-            active,
-        };
-        let line = PlainLine {
-            ssrc,
-            rtx: parameters.rtx_ssrc,
-            codecs: accepted.codecs.clone(),
-            extensions: accepted.extensions,
-        };
         let plain = self.plain(transport)?;
         plain.consumers.push(id);
-        plain
-            .on_network
-            .post(move |network| network.add_plain_consumer(transport, wanted, line));
+        let (mut upper_layers, mut upper_on_network) = (Vec::new(), Vec::new());
+        for layer in 0..layers {
+            let (consumer, ssrcs) = match layer {
+                0 => {
+                    let rtx_ssrc = parameters.rtx_ssrc;
+                    (id, LayerSsrcs { ssrc, rtx_ssrc })
+                }
+                _ => {
+                    let (ssrc, rtx) = (plain.take_ssrc(), plain.take_ssrc());
+                    let rtx_ssrc = parameters.rtx_ssrc.map(|_| rtx);
+                    (ConsumerId::next(), LayerSsrcs { ssrc, rtx_ssrc })
+                }
+            };
+            let wanted = Wanted {
+                consumer,
+                origin: source.origin,
+                media: source.media.clone(),
+                active,
+            };
+            let line = PlainLine {
+                ssrc: ssrcs.ssrc,
+                rtx: ssrcs.rtx_ssrc,
+                codecs: accepted.codecs.clone(),
+                extensions: accepted.extensions,
+                layer: (layers > 1).then_some(layer as u8),
+            };
+            plain
+                .on_network
+                .post(move |network| network.add_plain_consumer(transport, wanted, line));
+            if consumer != id {
+                let network = plain.on_network.place.network.clone();
+                upper_on_network.push(ConsumerOnNetwork::new(network, consumer, active));
+                upper_layers.push(ssrcs);
+            }
+        }
+        self.consumer(id)?.upper_layers = upper_on_network;
         Ok(OrderedConsumer {
             parameters,
+            upper_layers,
             paused,
             events,
         })
@@ -695,7 +705,10 @@ impl RouterState {
 
 /// A consumer that has been ordered, and what is to be known of it.
 pub(super) struct OrderedConsumer {
+    /// Of its one stream, or of that of the smallest layer.
     pub(super) parameters: RtpParameters,
+    /// What those of the others have for themselves.
+    pub(super) upper_layers: Vec<LayerSsrcs>,
     pub(super) paused: Versioned<bool>,
     pub(super) events: Events<ConsumerEvent>,
 }

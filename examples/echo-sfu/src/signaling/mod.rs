@@ -5,6 +5,7 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod offers;
 mod pipes;
 mod plain;
 mod workers;
@@ -206,7 +207,7 @@ enum SessionTransport {
     /// One for each stream; and until all of them are there, what is to become of them.
     Plain(Vec<PlainTransport>, Option<plain::PlainOpening>),
     /// It is a session of another process.
-    Remote(pipes::RemotePublisher),
+    Remote(offers::RemotePublisher),
 }
 
 /// Where a session belongs.
@@ -511,7 +512,7 @@ impl State {
             answer
         });
         match &outcome {
-            Ok(_) => self.pipe_publisher(key),
+            Ok(_) => self.pipe_publisher(key, None),
             Err(_) => self.session_ended(key),
         }
         if let Some(reply) = reply {
@@ -595,8 +596,9 @@ impl State {
                     opening.abandon(ApiError::UnknownSession);
                 }
             }
-            // What it is piped from has ended, or will go on without being in the room.
-            Some(SessionTransport::Remote(_)) | None => {}
+            // What it is piped from has ended, or goes on without being in the room.
+            Some(SessionTransport::Remote(_)) => self.remote_session_ended(key),
+            None => {}
         }
         match session.place {
             Place::Echo => {}

@@ -7,8 +7,8 @@ use super::{RtpIdentity, SrtpError, SrtpKey, read_u32};
 /// Reads what was protected with one key. What is refused changes nothing here.
 ///
 /// Of each sender it knows how often its sequence numbers have wrapped, and which of its last 128
-/// packets came. It does so for the 64 senders heard last: one that was pushed out, and whose numbers
-/// have wrapped, is not understood again.
+/// packets came. It does so for the 3,584 senders heard last at least: one that was pushed out, and
+/// whose numbers have wrapped, is not understood again.
 #[derive(Debug)]
 pub(crate) struct SrtpReceiver {
     rtp: Cipher,
