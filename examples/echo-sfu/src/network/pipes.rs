@@ -384,7 +384,7 @@ impl State {
         let remote = PlainRemote {
             rtp: Some(SocketAddr::new(peer.ip(), udp_port)),
             rtcp: None,
-            receiver: Some(Box::new(SrtpReceiver::new(&theirs))),
+            receiver: Some(Box::new(SrtpReceiver::of_many(&theirs))),
         };
         self.with_plain(id, now, |plain, outbox| {
             plain.connect(remote, outbox);

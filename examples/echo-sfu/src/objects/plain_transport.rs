@@ -32,7 +32,7 @@ use crate::rtp::history::MAX_LAYERS;
 use crate::rtp::srtp::{SrtpKey, SrtpProfile, SrtpReceiver, SrtpSender};
 
 /// How many producers a plain transport may have: with three layers and RTX, no more streams than
-/// [SRTP keeps account of](SrtpReceiver).
+/// [SRTP keeps account of](SrtpReceiver::of_many).
 const MAX_PRODUCERS: usize = 512;
 const MAX_CONSUMERS: usize = 1_000;
 
@@ -417,7 +417,7 @@ impl PlainState {
                 let actual = key.profile();
                 return Err(E::WrongProfile { expected, actual });
             }
-            (Some(_), Some(key)) => Some(Box::new(SrtpReceiver::new(&key))),
+            (Some(_), Some(key)) => Some(Box::new(SrtpReceiver::of_many(&key))),
         };
         self.is_connected = true;
         Ok(PlainRemote {

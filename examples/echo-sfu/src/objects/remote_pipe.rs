@@ -250,7 +250,7 @@ pub(super) struct PipeListenerState {
 struct Unaccepted(Option<(ThreadBound<Network>, TransportId)>);
 
 impl Unaccepted {
-    fn is_accepted(mut self) {
+    fn accepted(mut self) {
         self.0 = None;
     }
 }
@@ -277,7 +277,7 @@ impl RouterAddress {
                 .router(address.id)
                 .and_then(|router| router.accept_pipe(listener, id));
             if accepted.is_ok() {
-                link.is_accepted();
+                link.accepted();
             }
         });
     }

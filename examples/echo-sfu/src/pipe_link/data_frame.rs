@@ -84,7 +84,7 @@ mod tests {
         for length in 0..body.len() {
             assert_eq!(None, read(&body[..length]), "{length}");
         }
-        let mut unknown = body.clone();
+        let mut unknown = body;
         unknown[9] = 2;
         assert_eq!(None, read(&unknown));
         let large = write(7, &DataMessage::binary(vec![0; MAX_MESSAGE_BYTES + 1]));

@@ -236,6 +236,14 @@ impl Protocol {
     }
 }
 
+#[cfg(fuzzing)]
+impl Protocol {
+    /// How much of what was received is kept, because something is missing.
+    pub(crate) fn kept(&self) -> usize {
+        self.received.len()
+    }
+}
+
 impl Direction {
     const fn new(key: hmac::Key) -> Self {
         Self { key, next: 0 }

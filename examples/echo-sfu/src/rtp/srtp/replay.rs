@@ -6,10 +6,12 @@ use super::SrtpError;
 
 /// How far behind the newest packet one may come.
 const WINDOW: u64 = u128::BITS as u64;
-/// Senders beyond that many push out the one least recently heard. Only those who have the key get
-/// here, but they may change their SSRC as often as they like. As many as one link between processes
-/// may have, with three layers each and RTX, and some to spare for those that have ended.
-pub(super) const STREAMS_MAX: usize = 4_096;
+/// Senders beyond so many push out those least recently heard. Only those who have the key get here,
+/// but they may change their SSRC as often as they like.
+pub(super) const STREAMS_OF_A_CLIENT: usize = 64;
+/// The same where there may be hundreds of producers, with three layers each and RTX, and with room for
+/// those that have ended.
+pub(super) const STREAMS_OF_MANY: usize = 4_096;
 /// Half of all sequence numbers.
 const HALF: u16 = 1 << 15;
 
@@ -80,14 +82,23 @@ struct Stream {
 }
 
 /// Every sender that was heard lately.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Streams {
     streams: HashMap<u32, Stream>,
+    limit: usize,
     /// Counts packets, as a clock.
     heard: u64,
 }
 
 impl Streams {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            streams: HashMap::new(),
+            limit,
+            heard: 0,
+        }
+    }
+
     pub(super) fn window(&self, ssrc: u32) -> Option<&ReplayWindow> {
         self.streams.get(&ssrc).map(|stream| &stream.window)
     }
@@ -101,7 +112,7 @@ impl Streams {
             stream.heard_at = heard_at;
             return;
         }
-        if self.streams.len() >= STREAMS_MAX {
+        if self.streams.len() >= self.limit {
             self.forget_the_quietest();
         }
         let window = ReplayWindow::starting_with(index);
@@ -112,7 +123,7 @@ impl Streams {
     /// rarely.
     fn forget_the_quietest(&mut self) {
         let mut heard: Vec<_> = self.streams.values().map(|own| own.heard_at).collect();
-        let (_, limit, _) = heard.select_nth_unstable(STREAMS_MAX / 8);
+        let (_, limit, _) = heard.select_nth_unstable(self.limit / 8);
         let limit = *limit;
         self.streams.retain(|_, own| own.heard_at >= limit);
     }
@@ -165,17 +176,17 @@ mod tests {
 
     #[test]
     fn the_senders_least_recently_heard_are_forgotten() {
-        let mut streams = Streams::default();
-        let all = 0..STREAMS_MAX as u32;
+        let mut streams = Streams::new(STREAMS_OF_MANY);
+        let all = 0..STREAMS_OF_MANY as u32;
         for ssrc in all.clone() {
             streams.note(ssrc, 7);
         }
         streams.note(0, 8);
-        streams.note(1_000, 9);
+        streams.note(100_000, 9);
         assert!(streams.window(1).is_none());
         let left = all.filter(|ssrc| streams.window(*ssrc).is_some()).count();
-        assert_eq!(STREAMS_MAX - STREAMS_MAX / 8, left);
+        assert_eq!(STREAMS_OF_MANY - STREAMS_OF_MANY / 8, left);
         assert!(streams.window(0).is_some());
-        assert_eq!(Ok(()), streams.window(1_000).unwrap().check(8));
+        assert_eq!(Ok(()), streams.window(100_000).unwrap().check(8));
     }
 }
