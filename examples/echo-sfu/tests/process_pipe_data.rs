@@ -2,8 +2,11 @@
 
 mod linked;
 mod plain_rtp;
+#[allow(dead_code, reason = "each test uses its part of it")]
+mod rtc_client;
 mod support;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,8 +17,15 @@ use echo_sfu::objects::{
 };
 use linked::{accept, another_process, connect, linked, listen, other_end};
 use plain_rtp::{Place, place};
+use rtc_client::Client;
 use serde::{Deserialize, Serialize};
+use str0m::channel::ChannelConfig;
+use str0m::format::Codec;
+use str0m::media::Direction;
+use support::http;
+use support::machine::scratch_path;
 use support::process::Process;
+use support::server::Server;
 use support::wait::wait_for;
 
 fn direct(place: &Place) -> DirectTransport {
@@ -272,4 +282,51 @@ fn item_45_when_the_other_process_stands_still_what_was_promised_is_closed_and_t
     });
     pipe.close().wait().unwrap();
     assert!(other.wait().success());
+}
+
+/// A client of a server, by WHIP or WHEP, with such a data channel.
+fn client_of(server: &Server, direction: Direction, path: &str, channel: &str) -> Client {
+    let channel = ChannelConfig {
+        label: channel.to_owned(),
+        ..ChannelConfig::default()
+    };
+    let codecs = [Codec::Opus, Codec::Vp8];
+    let (mut client, offer, pending) = Client::offer_with_channels(direction, &codecs, &[channel]);
+    let sdp = [("Content-Type", "application/sdp")];
+    let answer = http::request(server.address(), "POST", path, &sdp, &offer).unwrap();
+    assert_eq!(201, answer.status, "{answer:?}");
+    client.accept(pending, &answer.body);
+    client.run_until("connected", |client| client.connected);
+    client
+}
+
+#[test]
+fn item_46_who_views_at_another_server_reads_what_a_publisher_says() {
+    let file = scratch_path("data-pipe-secret");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "known to both of the servers\n").unwrap();
+    let secret = ["--pipe-secret-file", file.to_str().unwrap()];
+    let far = Server::start_with(&[secret, ["--pipe-listen", "127.0.0.1:0"]].concat());
+    let to = far.said("Pipes on TCP ");
+    let near = Server::start_with(&[secret, ["--pipe-to", &to]].concat());
+    let mut publisher = client_of(&near, Direction::SendOnly, "/whip/hall", "chat");
+    far.wait_for_room("hall", "it is seen from afar", |room| {
+        room.publishers.len() == 1
+    });
+    publisher.run_until("its channel is open", |own| own.channel("chat").is_some());
+    let mut early = client_of(&far, Direction::RecvOnly, "/whep/hall", "own");
+    let mut reads = |what: &str, viewer: &mut Client, text: &str| {
+        viewer.run_until("the channel is there", |viewer| {
+            publisher.turn();
+            viewer.channel("chat").is_some()
+        });
+        viewer.run_until(what, |viewer| {
+            publisher.send_data("chat", false, text.as_bytes());
+            publisher.turn();
+            viewer.texts_on("chat").iter().any(|heard| heard == text)
+        });
+    };
+    reads("who came before", &mut early, "hello");
+    let mut late = client_of(&far, Direction::RecvOnly, "/whep/hall", "own");
+    reads("who came after", &mut late, "welcome");
 }

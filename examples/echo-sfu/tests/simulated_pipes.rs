@@ -7,10 +7,16 @@ mod simulated;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use echo_sfu::{PipeSecret, Sfu, Signaling, ThreadRole};
-use rtc_thread::{JoinError, Simulation, ThreadHandle};
+use echo_sfu::objects::{
+    CloseReason, DataConsumerOptions, DataProducerEvent, DataProducerOptions, MediaKind,
+    PipeListenerEvent, PlainTransportOptions, ProducerOptions, RemotePipeEvent, Router, RtpCodec,
+    RtpParameters, Worker,
+};
+use echo_sfu::{NetworkOptions, NetworkThreads, PipeSecret, Sfu, Signaling, ThreadRole};
+use rtc_thread::{JoinError, Simulation, Thread, ThreadHandle};
 use simulated::client::Client;
-use simulated::{Person, Stage, connect, good_link, room};
+use simulated::random::Random;
+use simulated::{Person, Stage, connect, good_link, room, simulated_thread};
 use str0m::media::Direction;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -210,4 +216,111 @@ fn item_46_who_could_not_be_let_in_is_let_in_when_there_is_room() {
     far.signaling().close(answer.session).wait().unwrap();
     stage.simulation.run_for(5 * SECOND);
     assert!(far.signaling().room(room("hall")).wait().is_ok());
+}
+
+/// A router on threads of its own.
+fn router(stage: &Stage, port: u16) -> (Router, [Thread; 2]) {
+    let thread = |role, name: String| {
+        let builder = Thread::builder().name(name);
+        simulated_thread(role, builder).unwrap()
+    };
+    let moving = thread(ThreadRole::Network, format!("network-{port}"));
+    let deciding = thread(ThreadRole::Worker, format!("worker-{port}"));
+    let options = NetworkOptions {
+        bind: SocketAddr::new(stage.ip(), port),
+        announced: vec![stage.ip()],
+    };
+    let networks = NetworkThreads::new([(&moving.handle(), options)]).unwrap();
+    let worker = Worker::with_networks(&deciding, networks).unwrap();
+    (worker.create_router().wait().unwrap(), [deciding, moving])
+}
+
+fn stream(ssrc: u32) -> RtpParameters {
+    RtpParameters {
+        kind: MediaKind::Video,
+        codecs: vec![RtpCodec::vp8(96)],
+        ssrc: Some(ssrc),
+        rtx_ssrc: None,
+        extensions: Vec::new(),
+    }
+}
+
+#[test]
+fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet() {
+    for seed in 0..5 * SEEDS {
+        let stage = Stage::new(Simulation::new(seed));
+        let (near, _near_threads) = router(&stage, 5_000);
+        let (far, _far_threads) = router(&stage, 5_001);
+        let secret = PipeSecret::new(b"known to both of the processes").unwrap();
+        let bind = SocketAddr::new(stage.ip(), 5_100);
+        let mut listener = far.listen_for_pipes(bind, secret.clone()).wait().unwrap();
+        let pipe = near.connect_pipe(bind, secret).wait().unwrap();
+        stage.simulation.run_for(SECOND);
+        let Some(PipeListenerEvent::Connected(id)) = listener.events().try_next() else {
+            panic!("seed {seed}: nobody has connected");
+        };
+        let mut there = far.remote_pipe(id).wait().unwrap();
+
+        let direct = near.create_direct_transport().wait().unwrap();
+        let data = direct.produce_data(DataProducerOptions::new("chat"));
+        let data = data.wait().unwrap();
+        let options = PlainTransportOptions::new(stage.ip());
+        let plain = near.create_plain_transport(options).wait().unwrap();
+        let media = plain.produce(stream(1), ProducerOptions::new());
+        let media = media.wait().unwrap();
+        let mut random = Random::new(seed);
+        let piped_at = random.below(4);
+        for turn in 0..8 {
+            if turn == piped_at {
+                drop(pipe.pipe(media.id(), "media"));
+                drop(pipe.pipe_data(data.id(), "data"));
+            }
+            match random.below(5) {
+                0 => drop((data.pause(), media.pause())),
+                1 => drop((data.resume(), media.resume())),
+                2 => drop(data.pause()),
+                3 => drop(media.resume()),
+                _ => {
+                    let steps = stage.simulation.steps() + random.below(20) as u64;
+                    stage
+                        .simulation
+                        .run_until(|| stage.simulation.steps() >= steps);
+                }
+            }
+        }
+        stage.simulation.run_for(SECOND);
+        let events = there.events().drain();
+        let [
+            RemotePipeEvent::Produced { producer, .. },
+            RemotePipeEvent::ProducedData { producer: id, .. },
+        ] = &events[..]
+        else {
+            panic!("seed {seed}: {events:?}");
+        };
+        let media_there = far.producer(*producer).wait().unwrap();
+        let mut data_there = far.data_producer(*id).wait().unwrap();
+        let paused = [&media, &media_there].map(|own| own.status().wait().unwrap().paused);
+        assert_eq!(paused[0], paused[1], "seed {seed}");
+        let paused = [&data, &data_there].map(|own| own.status().wait().unwrap().paused);
+        assert_eq!(paused[0], paused[1], "seed {seed}");
+
+        // Whatever it was, it goes on, and all of it arrives in order.
+        data.resume().wait().unwrap();
+        stage.simulation.run_for(SECOND);
+        let reader = far.create_direct_transport().wait().unwrap();
+        let consumer = reader.consume_data(*id, DataConsumerOptions::new());
+        let mut consumer = consumer.wait().unwrap();
+        let sent: Vec<_> = (0..20).map(|at| at.to_string()).collect();
+        for text in &sent {
+            drop(data.send(text.as_str()));
+        }
+        drop(data.close());
+        stage.simulation.run_for(SECOND);
+        let heard = consumer.messages().unwrap().drain();
+        let heard: Vec<_> = heard.iter().filter_map(|own| own.as_text()).collect();
+        assert_eq!(sent, heard, "seed {seed}");
+        let last = data_there.events().drain().pop();
+        let closed = DataProducerEvent::Closed(CloseReason::ProducerClosed);
+        assert_eq!(Some(closed), last, "seed {seed}");
+    }
 }

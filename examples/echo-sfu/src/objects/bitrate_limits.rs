@@ -12,6 +12,9 @@ use super::transport::{TransportKind, TransportState};
 use crate::pipe_link::Demand;
 use crate::rtp::rate::BitRate;
 
+/// Whatever another process says is wanted, nobody is asked for less than what speech needs.
+const LEAST: u64 = 50_000;
+
 impl RouterState {
     /// A network thread has an idea of what a client's downlink carries.
     ///
@@ -45,6 +48,10 @@ impl RouterState {
     pub(super) fn consumer_wants(&mut self, id: ConsumerId, demand: Demand) {
         let Some(consumer) = self.consumers.get_mut(&id) else {
             return;
+        };
+        let demand = match demand {
+            Demand::AtMost(rate) => Demand::AtMost(rate.max(LEAST)),
+            other => other,
         };
         if consumer.wanted == demand {
             return;

@@ -5,6 +5,7 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod data;
 mod offers;
 mod pipes;
 mod plain;
@@ -20,8 +21,8 @@ use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName, SessionToken, random_hex};
 use crate::network::NetworkThreads;
 use crate::objects::{
-    ObjectError, PlainTransport, ProducerId, Purpose, Router, TransportEvent, WebRtcTransport,
-    Worker,
+    DataProducerId, ObjectError, PlainTransport, ProducerId, Purpose, Router, TransportEvent,
+    WebRtcTransport, Worker,
 };
 use crate::operation::{Operation, ReplyTo};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
@@ -234,6 +235,8 @@ struct Publisher {
     /// Empty until the session is open; it is not shown before.
     producers: Vec<ProducerId>,
     tracks: Vec<TrackInfo>,
+    /// Its data channels, as far as other processes are to know of them.
+    data: Vec<DataProducerId>,
 }
 
 /// A session to be opened.
@@ -443,6 +446,7 @@ impl State {
                     viewers: 0,
                     producers: Vec::new(),
                     tracks: Vec::new(),
+                    data: Vec::new(),
                 };
                 if !self.rooms.contains_key(room) {
                     let Some(worker) = self.workers.for_room(self.rooms.len()) else {
@@ -484,11 +488,13 @@ impl State {
         let reply = session.opening.take();
         let outcome = outcome.map_err(ApiError::from).map(|mut transport| {
             if let Some(own) = &self.own {
-                transport.events().hand_to(own, move |state, event| {
-                    if matches!(event, TransportEvent::Closed(_)) {
-                        state.session_ended(key);
-                    }
-                });
+                transport
+                    .events()
+                    .hand_to(own, move |state, event| match event {
+                        TransportEvent::NewDataProducer(id) => state.data_opened(key, id),
+                        TransportEvent::NewDataConsumer(_) => {}
+                        TransportEvent::Closed(_) => state.session_ended(key),
+                    });
             }
             let publisher = match &session.place {
                 Place::Publisher(room, id) => {
@@ -512,7 +518,10 @@ impl State {
             answer
         });
         match &outcome {
-            Ok(_) => self.pipe_publisher(key, None),
+            Ok(_) => {
+                self.pipe_publisher(key, None);
+                self.view_remote_data(key);
+            }
             Err(_) => self.session_ended(key),
         }
         if let Some(reply) = reply {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::data::OfferedData;
 use super::{Place, Publisher, Room, Session, SessionKey, SessionTransport, State};
 use crate::ApiError;
 use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName, SessionToken, random_hex};
-use crate::objects::{Piped, ProducerEvent, ProducerId, TransportId};
+use crate::objects::{DataProducerId, Piped, ProducerEvent, ProducerId, TransportId};
 
 /// What a publisher may consist of.
 const MAX_TRACKS: usize = 8;
@@ -35,32 +36,41 @@ pub(super) struct Label {
 /// What other processes offer. There are no more of these than the hub has producers.
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
-    publishers: BTreeMap<Offered, Offer>,
+    pub(super) publishers: BTreeMap<Offered, Offer>,
+    pub(super) data: OfferedData,
     tracks: HashMap<ProducerId, (Offered, usize)>,
     is_settling: bool,
 }
 
 /// Who is offered: by which link, and who that is. Two processes may say the same of themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Offered {
+pub(super) struct Offered {
     link: TransportId,
-    room: RoomName,
+    pub(super) room: RoomName,
     id: PublisherId,
+}
+
+impl Offered {
+    pub(super) const fn new(link: TransportId, room: RoomName, id: PublisherId) -> Self {
+        Self { link, room, id }
+    }
 }
 
 /// A publisher of another process, as far as it has been told of him.
 #[derive(Debug)]
-struct Offer {
+pub(super) struct Offer {
     name: Option<DisplayName>,
     tracks: Vec<Option<(ProducerId, TrackInfo)>>,
     /// What stands for him here, while he is in a room.
-    session: Option<SessionKey>,
+    pub(super) session: Option<SessionKey>,
 }
 
 /// A publisher of another process, as far as its tracks are in the room.
 #[derive(Debug)]
 pub(super) struct RemotePublisher {
     tracks: Vec<Option<(ProducerId, TrackInfo)>>,
+    /// Its data, as it is in the room.
+    pub(super) data: Vec<DataProducerId>,
 }
 
 impl Offers {
@@ -94,11 +104,7 @@ impl State {
             return Err(not_understood("a publisher of too many tracks".to_owned()));
         }
         let name = label.name.map(|name| name.parse()).transpose()?;
-        let key = Offered {
-            link,
-            room: label.room.parse()?,
-            id: label.publisher.parse()?,
-        };
+        let key = Offered::new(link, label.room.parse()?, label.publisher.parse()?);
         let (Some(pipes), Some(own)) = (&mut self.pipes, &self.own) else {
             return Err(ApiError::ShuttingDown);
         };
@@ -222,6 +228,7 @@ impl State {
             opening: None,
             transport: Some(SessionTransport::Remote(RemotePublisher {
                 tracks: vec![None; tracks.len()],
+                data: Vec::new(),
             })),
         };
         self.sessions.insert(key, session);
@@ -233,6 +240,7 @@ impl State {
         for (at, (producer, track)) in tracks.into_iter().flatten().enumerate() {
             self.bring_in_track(key, room, (at, producer, track));
         }
+        self.settle_data();
         Ok(())
     }
 

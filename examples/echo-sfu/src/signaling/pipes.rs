@@ -92,9 +92,15 @@ impl Pipes {
         self.hub.as_ref().is_some_and(|hub| hub.id() == id)
     }
 
-    fn links(&self) -> impl Iterator<Item = &RemotePipe> {
+    pub(super) const fn has_targets(&self) -> bool {
+        !self.to.is_empty()
+    }
+
+    /// The links that there are, or this one if it is there.
+    pub(super) fn links_to(&self, only: Option<TransportId>) -> impl Iterator<Item = &RemotePipe> {
         let links = self.to.iter().filter_map(|target| target.link.as_ref());
-        links.map(|link| &link.pipe)
+        let links = links.map(|link| &link.pipe);
+        links.filter(move |link| only.is_none_or(|only| link.id() == only))
     }
 }
 
@@ -247,6 +253,7 @@ impl State {
         let local = sessions.filter(|(_, session)| !session.is_remote());
         for key in local.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.pipe_publisher(key, new);
+            self.pipe_all_data(key, new);
         }
     }
 
@@ -273,7 +280,7 @@ impl State {
         let Some(hub) = pipes
             .hub
             .as_ref()
-            .filter(|_| pipes.links().next().is_some())
+            .filter(|_| pipes.links_to(only).next().is_some())
         else {
             return;
         };
@@ -311,8 +318,7 @@ impl State {
         let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
             return;
         };
-        let is_meant = |link: &&RemotePipe| only.is_none_or(|only| link.id() == only);
-        for link in pipes.links().filter(is_meant) {
+        for link in pipes.links_to(only) {
             let piped = link.pipe(producer, label);
             piped.hand_to(own, |state, outcome| match outcome {
                 Ok(consumer) => state.watch_piped(consumer),
@@ -347,8 +353,11 @@ impl State {
                     tracing::info!(%error, "what another process publishes is not taken");
                 }
             }
-            // Of data, nothing is in rooms yet, and so nothing is offered.
-            RemotePipeEvent::ProducedData { .. } => {}
+            RemotePipeEvent::ProducedData { producer, label } => {
+                if let Err(error) = self.data_offered(link, producer, &label) {
+                    tracing::info!(%error, "data of another process is not taken");
+                }
+            }
             RemotePipeEvent::Closed(_) => self.all_withdrawn(link),
         }
     }
