@@ -310,6 +310,8 @@ fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet(
         let reader = far.create_direct_transport().wait().unwrap();
         let consumer = reader.consume_data(*id, DataConsumerOptions::new());
         let mut consumer = consumer.wait().unwrap();
+        // What comes from another process is in no order with what is called here.
+        stage.simulation.run_for(SECOND);
         let sent: Vec<_> = (0..20).map(|at| at.to_string()).collect();
         for text in &sent {
             drop(data.send(text.as_str()));

@@ -53,6 +53,8 @@ mod observer;
 mod observer_state;
 mod on_network;
 mod pipe;
+mod plain_state;
+mod plain_streams;
 mod plain_transport;
 mod producer;
 mod remote_pipe;

@@ -1,7 +1,6 @@
 //! Transports of plain RTP, and of SRTP whose keys the application exchanges: for ffmpeg, GStreamer and
 //! whatever else speaks RTP without WebRTC.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,32 +8,20 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::address::RouterAddress;
-use super::consumer::{Consumer, ConsumerEvent, ConsumerOptions};
+use super::consumer::{Consumer, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ConsumerId, ProducerId, TransportId};
-use super::on_network::{ConsumerOnNetwork, ProducerOnNetwork, TransportOnNetwork};
-use super::pipe::PipedTo;
-use super::producer::{Producer, ProducerOptions, ProducerSource};
-use super::replica::Versioned;
+use super::id::{ProducerId, TransportId};
+use super::on_network::TransportOnNetwork;
+use super::plain_state::{PlainState, random_u32};
+use super::producer::{Producer, ProducerOptions};
 use super::router::{Router, RouterState};
-use super::rtp_parameters::{
-    CheckedCapabilities, CheckedStream, RtpCapabilities, RtpParameters, RtpParametersError,
-};
+use super::rtp_parameters::{RtpCapabilities, RtpParameters};
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
 use crate::Operation;
-use crate::media::{LayerSsrcs, Media};
-use crate::network::{
-    OpenPlain, Origin, PlainAddresses, PlainLine, PlainProduced, PlainRemote, PortRange, Wanted,
-};
+use crate::network::{OpenPlain, PlainAddresses, PortRange};
 use crate::operation::ReplyTo;
-use crate::rtp::history::MAX_LAYERS;
-use crate::rtp::srtp::{SrtpKey, SrtpProfile, SrtpReceiver, SrtpSender};
-
-/// How many producers a plain transport may have: with three layers and RTX, no more streams than
-/// [SRTP keeps account of](SrtpReceiver::of_many).
-const MAX_PRODUCERS: usize = 512;
-const MAX_CONSUMERS: usize = 1_000;
+use crate::rtp::srtp::{SrtpKey, SrtpProfile, SrtpSender};
 
 /// Which UDP port a transport has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,11 +39,11 @@ pub enum PlainPort {
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct PlainTransportOptions {
-    ip: IpAddr,
+    pub(super) ip: IpAddr,
     port: PlainPort,
-    rtcp_mux: bool,
-    comedia: bool,
-    srtp: Option<SrtpProfile>,
+    pub(super) rtcp_mux: bool,
+    pub(super) comedia: bool,
+    pub(super) srtp: Option<SrtpProfile>,
     silence_limit: Option<Duration>,
 }
 
@@ -129,9 +116,9 @@ impl PlainTransportOptions {
 #[derive(Debug, Clone, Default)]
 #[must_use = "options do nothing by themselves"]
 pub struct PlainConnectOptions {
-    remote: Option<SocketAddr>,
-    rtcp_remote: Option<SocketAddr>,
-    srtp_key: Option<SrtpKey>,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) rtcp_remote: Option<SocketAddr>,
+    pub(super) srtp_key: Option<SrtpKey>,
 }
 
 impl PlainConnectOptions {
@@ -314,136 +301,6 @@ impl PlainTransport {
     }
 }
 
-/// A plain transport as its router knows it.
-#[derive(Debug)]
-pub(super) struct PlainState {
-    pub(super) on_network: TransportOnNetwork,
-    comedia: bool,
-    srtp: Option<SrtpProfile>,
-    is_ipv4: bool,
-    has_rtcp_port: bool,
-    is_connected: bool,
-    /// Of what arrives, by SSRC.
-    arriving: HashMap<u32, ProducerId>,
-    /// How many producers that are.
-    producers: usize,
-    consumers: Vec<ConsumerId>,
-    /// Counted up from anywhere: with SRTP, no two streams of a key may have the same.
-    next_ssrc: u32,
-}
-
-impl PlainState {
-    fn new(on_network: TransportOnNetwork, options: &PlainTransportOptions) -> Self {
-        Self {
-            on_network,
-            comedia: options.comedia,
-            srtp: options.srtp,
-            is_ipv4: options.ip.is_ipv4(),
-            has_rtcp_port: !options.rtcp_mux,
-            is_connected: false,
-            arriving: HashMap::new(),
-            producers: 0,
-            consumers: Vec::new(),
-            next_ssrc: random_u32(),
-        }
-    }
-
-    /// What carries the media of a pipe to another process: it is connected by its link.
-    pub(super) fn of_pipe(on_network: TransportOnNetwork) -> Self {
-        let mut plain = Self::new(on_network, &PlainTransportOptions::default());
-        plain.is_connected = true;
-        plain
-    }
-
-    pub(super) fn forget_producer(&mut self, id: ProducerId) {
-        let before = self.arriving.len();
-        self.arriving.retain(|_, producer| *producer != id);
-        self.producers -= usize::from(self.arriving.len() < before);
-    }
-
-    pub(super) fn forget_consumer(&mut self, id: ConsumerId) {
-        self.consumers.retain(|consumer| *consumer != id);
-    }
-
-    fn take_ssrc(&mut self) -> u32 {
-        let taken = self.next_ssrc;
-        self.next_ssrc = taken.wrapping_add(1);
-        taken
-    }
-
-    fn connect(&mut self, options: PlainConnectOptions) -> Result<PlainRemote, PlainConnectError> {
-        use PlainConnectError as E;
-        let PlainConnectOptions {
-            remote,
-            rtcp_remote,
-            srtp_key,
-        } = options;
-        if self.is_connected {
-            return Err(E::Again);
-        }
-        match (remote.or(rtcp_remote), self.comedia) {
-            (Some(_), true) => return Err(E::LearnsRemote),
-            (None, false) => return Err(E::NoRemote),
-            (None, true) if srtp_key.is_none() && self.srtp.is_none() => {
-                return Err(E::LearnsRemote);
-            }
-            _ => {}
-        }
-        if remote.is_none() && !self.comedia {
-            return Err(E::NoRemote);
-        }
-        if rtcp_remote.is_some() && !self.has_rtcp_port {
-            return Err(E::NoRtcpPort);
-        }
-        let next = |remote: SocketAddr| {
-            let port = remote.port().checked_add(1)?;
-            Some(SocketAddr::new(remote.ip(), port))
-        };
-        let rtcp_remote = match self.has_rtcp_port {
-            true => rtcp_remote.or(remote.and_then(next)),
-            false => None,
-        };
-        for remote in [remote, rtcp_remote].into_iter().flatten() {
-            let ip = remote.ip();
-            if remote.port() == 0 || ip.is_unspecified() || ip.is_ipv4() != self.is_ipv4 {
-                return Err(E::BadRemote(remote));
-            }
-        }
-        let receiver = match (self.srtp, srtp_key) {
-            (None, None) => None,
-            (None, Some(_)) => return Err(E::NoSrtp),
-            (Some(_), None) => return Err(E::NoKey),
-            (Some(expected), Some(key)) if key.profile() != expected => {
-                let actual = key.profile();
-                return Err(E::WrongProfile { expected, actual });
-            }
-            (Some(_), Some(key)) => Some(Box::new(SrtpReceiver::of_many(&key))),
-        };
-        self.is_connected = true;
-        Ok(PlainRemote {
-            rtp: remote,
-            rtcp: rtcp_remote,
-            receiver,
-        })
-    }
-
-    /// Takes up a stream that is to arrive.
-    fn add_producer(&mut self, id: ProducerId, stream: &CheckedStream) -> Result<(), ObjectError> {
-        if self.producers >= MAX_PRODUCERS {
-            return Err(ObjectError::TooMany(MAX_PRODUCERS));
-        }
-        let ssrcs: Vec<u32> = stream.layers.iter().flat_map(LayerSsrcs::all).collect();
-        let taken = |ssrc: &&u32| self.arriving.contains_key(*ssrc);
-        if let Some(ssrc) = ssrcs.iter().find(taken) {
-            return Err(RtpParametersError::DuplicateSsrc(*ssrc).into());
-        }
-        self.producers += 1;
-        self.arriving
-            .extend(ssrcs.into_iter().map(|ssrc| (ssrc, id)));
-        Ok(())
-    }
-}
-
 /// Who waits for a plain transport to be open.
 struct Opening {
     address: RouterAddress,
@@ -557,163 +414,4 @@ impl RouterState {
         on_network.post(move |network| network.connect_plain(id, remote));
         Ok(())
     }
-
-    fn produce_plain(
-        &mut self,
-        transport: TransportId,
-        parameters: &RtpParameters,
-        options: ProducerOptions,
-        address: RouterAddress,
-    ) -> Result<Producer, ObjectError> {
-        let id = ProducerId::next();
-        let (on_network, media) = self.add_arriving(id, transport, parameters.check()?)?;
-        let source = ProducerSource::Network(on_network, media);
-        let (sink, events) = EventSink::new();
-        let produced = self.produce(id, transport, options, source, sink);
-        if let (Err(_), Ok(plain)) = (&produced, self.plain(transport)) {
-            plain.forget_producer(id);
-        }
-        produced?;
-        Ok(Producer::new(id, address, events))
-    }
-
-    /// Has a stream taken in that is to be a producer's.
-    pub(super) fn add_arriving(
-        &mut self,
-        id: ProducerId,
-        transport: TransportId,
-        stream: CheckedStream,
-    ) -> Result<(ProducerOnNetwork, Media), ObjectError> {
-        let plain = self.plain(transport)?;
-        plain.add_producer(id, &stream)?;
-        let CheckedStream {
-            media,
-            layers,
-            extensions,
-        } = stream;
-        let produced = PlainProduced {
-            producer: id,
-            media: media.clone(),
-            layers,
-            extensions,
-        };
-        let on_network = &plain.on_network;
-        on_network.post(move |network| network.add_plain_producer(transport, produced));
-        // Only now: from here on it is told there whether it is paused, and that it is gone.
-        let place = &on_network.place;
-        let origin = Origin {
-            network: place.index,
-            producer: id,
-        };
-        Ok((ProducerOnNetwork::new(place.network.clone(), origin), media))
-    }
-
-    fn consume_plain(
-        &mut self,
-        transport: TransportId,
-        producer: ProducerId,
-        capabilities: &RtpCapabilities,
-        options: ConsumerOptions,
-        address: RouterAddress,
-    ) -> Result<PlainConsumer, ObjectError> {
-        let accepted = capabilities.check()?;
-        let id = ConsumerId::next();
-        let ordered = self.consume_plain_as(id, transport, producer, &accepted, options, None)?;
-        let (began_with, events) = (ordered.paused.state, ordered.events);
-        Ok(PlainConsumer {
-            consumer: Consumer::new(id, producer, address, began_with, events),
-            parameters: ordered.parameters,
-        })
-    }
-
-    pub(super) fn consume_plain_as(
-        &mut self,
-        id: ConsumerId,
-        transport: TransportId,
-        producer: ProducerId,
-        accepted: &CheckedCapabilities,
-        options: ConsumerOptions,
-        piped_to: Option<PipedTo>,
-    ) -> Result<OrderedConsumer, ObjectError> {
-        let source = self.producer(producer)?.media();
-        let source = source.ok_or(ObjectError::NoMedia(producer))?;
-        let plain = self.plain(transport)?;
-        if plain.consumers.len() >= MAX_CONSUMERS {
-            return Err(ObjectError::TooMany(MAX_CONSUMERS));
-        }
-        let (ssrc, rtx) = (plain.take_ssrc(), plain.take_ssrc());
-        let parameters = accepted.of_consumer(&source.media, ssrc, Some(rtx));
-        if parameters.codecs.is_empty() {
-            return Err(ObjectError::NoCommonCodec(producer));
-        }
-        // Another process chooses among the layers for itself, and so is sent each of them.
-        let layers = match piped_to {
-            Some(_) => source.media.layers.min(MAX_LAYERS),
-            None => 1,
-        };
-        let (sink, events) = EventSink::new();
-        let paused = self.add_consumer(id, transport, producer, options, piped_to, sink)?;
-        let active = self.consumer(id)?.is_active();
-        self.put_on_network(transport, id, active);
-        self.note_accepted(id, accepted.codecs.as_slice().into());
-        let plain = self.plain(transport)?;
-        plain.consumers.push(id);
-        let (mut upper_layers, mut upper_on_network) = (Vec::new(), Vec::new());
-        for layer in 0..layers {
-            let (consumer, ssrcs) = match layer {
-                0 => {
-                    let rtx_ssrc = parameters.rtx_ssrc;
-                    (id, LayerSsrcs { ssrc, rtx_ssrc })
-                }
-                _ => {
-                    let (ssrc, rtx) = (plain.take_ssrc(), plain.take_ssrc());
-                    let rtx_ssrc = parameters.rtx_ssrc.map(|_| rtx);
-                    (ConsumerId::next(), LayerSsrcs { ssrc, rtx_ssrc })
-                }
-            };
-            let wanted = Wanted {
-                consumer,
-                origin: source.origin,
-                media: source.media.clone(),
-                active,
-            };
-            let line = PlainLine {
-                ssrc: ssrcs.ssrc,
-                rtx: ssrcs.rtx_ssrc,
-                codecs: accepted.codecs.clone(),
-                extensions: accepted.extensions,
-                layer: (layers > 1).then_some(layer as u8),
-            };
-            plain
-                .on_network
-                .post(move |network| network.add_plain_consumer(transport, wanted, line));
-            if consumer != id {
-                let network = plain.on_network.place.network.clone();
-                upper_on_network.push(ConsumerOnNetwork::new(network, consumer, active));
-                upper_layers.push(ssrcs);
-            }
-        }
-        self.consumer(id)?.upper_layers = upper_on_network;
-        Ok(OrderedConsumer {
-            parameters,
-            upper_layers,
-            paused,
-            events,
-        })
-    }
-}
-
-/// A consumer that has been ordered, and what is to be known of it.
-pub(super) struct OrderedConsumer {
-    /// Of its one stream, or of that of the smallest layer.
-    pub(super) parameters: RtpParameters,
-    /// What those of the others have for themselves.
-    pub(super) upper_layers: Vec<LayerSsrcs>,
-    pub(super) paused: Versioned<bool>,
-    pub(super) events: Events<ConsumerEvent>,
-}
-
-fn random_u32() -> u32 {
-    // What is chosen so must not collide, but need not be a secret.
-    getrandom::u32().unwrap_or(0x5eed)
 }

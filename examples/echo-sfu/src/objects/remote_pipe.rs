@@ -18,7 +18,7 @@ use super::events::{CloseReason, EventSink, Events};
 use super::id::{DataProducerId, ProducerId, TransportId};
 use super::link_ends::Names;
 use super::on_network::TransportOnNetwork;
-use super::plain_transport::PlainState;
+use super::plain_state::PlainState;
 use super::producer::{Producer, ProducerEvent};
 use super::router::{Router, RouterState};
 use super::transport::{self, TransportKind, TransportState};

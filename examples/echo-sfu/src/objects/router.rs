@@ -13,7 +13,7 @@ use super::link_ends::Named;
 use super::observer_state::ObserverState;
 use super::on_network::{ConsumerOnNetwork, TransportOnNetwork};
 use super::pipe::{NearEnd, PipedTo};
-use super::plain_transport::PlainState;
+use super::plain_state::PlainState;
 use super::producer::{
     ProducerEvent, ProducerOptions, ProducerSource, ProducerState, ProducerStatus,
 };
