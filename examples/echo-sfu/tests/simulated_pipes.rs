@@ -326,3 +326,33 @@ fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet(
         assert_eq!(Some(closed), last, "seed {seed}");
     }
 }
+
+#[test]
+fn item_41_a_link_that_comes_about_while_its_router_goes_does_not_stay() {
+    let (mut early, mut late) = (0, 0);
+    for seed in 0..10 * SEEDS {
+        let stage = Stage::new(Simulation::new(seed));
+        let (near, _near_threads) = router(&stage, 5_000);
+        let (far, far_threads) = router(&stage, 5_001);
+        let secret = PipeSecret::new(b"known to both of the processes").unwrap();
+        let bind = SocketAddr::new(stage.ip(), 5_100);
+        let _listener = far.listen_for_pipes(bind, secret.clone()).wait().unwrap();
+        let opened = near.connect_pipe(bind, secret);
+        let steps = stage.simulation.steps() + Random::new(seed).below(60) as u64;
+        stage
+            .simulation
+            .run_until(|| stage.simulation.steps() >= steps);
+        let [deciding, _] = &far_threads;
+        deciding.post(|| panic!("on purpose")).unwrap();
+        stage.simulation.run_for(8 * SECOND);
+        match opened.wait() {
+            Ok(mut pipe) => {
+                late += 1;
+                let closed = RemotePipeEvent::Closed(CloseReason::Disconnected);
+                assert_eq!(vec![closed], pipe.events().drain(), "seed {seed}");
+            }
+            Err(_) => early += 1,
+        }
+    }
+    assert!(early > 0 && late > 0, "{early} {late}");
+}

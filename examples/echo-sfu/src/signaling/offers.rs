@@ -177,7 +177,7 @@ impl State {
         let waiting = self.pipes.as_ref().map(|pipes| pipes.offers.waiting());
         for key in waiting.into_iter().flatten() {
             if let Err(error) = self.bring_in(&key) {
-                tracing::info!(%error, room = %key.room, "a publisher of another process has to wait");
+                tracing::debug!(%error, room = %key.room, "a publisher of another process has to wait");
                 self.settle_offers_later();
             }
         }
