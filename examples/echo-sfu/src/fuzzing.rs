@@ -1,6 +1,8 @@
 //! The fuzzer's way to what reads the bytes of strangers and is private. Thin, so that what is fuzzed
 //! is what runs.
 
+mod pipes;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -17,6 +19,8 @@ use crate::rtp::packet::Extensions;
 use crate::rtp::rtcp;
 use crate::rtp::wire::{ExtensionIds, RtpView};
 use crate::sdp::{Fragment, Offer, OfferedFlow};
+
+pub use pipes::{hear_member, hear_stranger, link_with};
 
 const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_000);
 const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_001);

@@ -39,7 +39,8 @@
 //!   it, and begins with a key frame.
 //! - What a stranger sends to the UDP port costs two look-ups and one STUN parse, and is counted.
 //! - A fault in one session, a panic of the WebRTC library included, ends that session only. A fault
-//!   of a worker ends its rooms only; a second later another worker has taken its place.
+//!   of a worker ends its rooms only; a second later another worker has taken its place, and what was
+//!   linked to other processes there is linked again.
 //! - Those who are there come first. When a limit is reached, or no network thread has got to its work
 //!   within 200 ms for two seconds, who comes then is refused.
 //!

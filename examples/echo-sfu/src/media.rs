@@ -1,6 +1,6 @@
 //! What a producer sends, and how one side's codecs map to another's.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use str0m::format::{Codec, CodecConfig, PayloadParams};
 use str0m::media::MediaKind;
 
@@ -52,6 +52,21 @@ impl Media {
                 clock_rate: from.spec().clock_rate.get(),
             })
             .collect()
+    }
+}
+
+/// What tells the packets of one layer from those of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LayerSsrcs {
+    pub(crate) ssrc: u32,
+    /// Of packets that are sent again, by RTX.
+    pub(crate) rtx_ssrc: Option<u32>,
+}
+
+impl LayerSsrcs {
+    pub(crate) fn all(&self) -> impl Iterator<Item = u32> + use<> {
+        [Some(self.ssrc), self.rtx_ssrc].into_iter().flatten()
     }
 }
 

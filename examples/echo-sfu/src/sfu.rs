@@ -282,6 +282,7 @@ fn make_pipes(
     let address = listener.as_ref().map(PipeListener::local_address);
     let to = options.pipe_to.iter();
     let to = to.map(|remote| (*remote, secret.clone())).collect();
+    let listener = listener.map(|listener| (listener, secret));
     Ok((Some(Pipes::new(hub, listener, to)), address))
 }
 

@@ -1,5 +1,6 @@
 //! What goes through the objects: conformance items 43, 44 and 46, as far as they are about media.
 
+mod camera;
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod rtc_client;
 
@@ -8,14 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use camera::{Camera, assert_continuous, last_mark, pictures};
 use echo_sfu::objects::{Purpose, Router, WebRtcTransport, Worker};
-use echo_sfu::{NetworkOptions, NetworkThreads, Offer, OfferedFlow};
+use echo_sfu::{NetworkOptions, NetworkThreads};
 use rtc_client::Client;
 use rtc_thread::{Precision, Repeat, RepeatingTask, Thread, process_all_queued};
-use str0m::format::Codec;
 use str0m::media::Direction;
 
-const VP8: &[Codec] = &[Codec::Opus, Codec::Vp8];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What waits for twice as long on its way from one network thread to another is left out.
@@ -89,120 +89,7 @@ impl Place {
         layers: &[&str],
         purpose: Purpose,
     ) -> (Client, WebRtcTransport) {
-        let flow = match direction {
-            Direction::SendOnly => OfferedFlow::ToUs,
-            _ => OfferedFlow::FromUs,
-        };
-        let (mut client, offer, pending) = Client::offer_layers(direction, VP8, layers);
-        let offer = Offer::parse(&offer, flow).unwrap();
-        let opened = self.router.create_webrtc_transport(offer, purpose);
-        let transport = opened.wait().unwrap();
-        client.accept(pending, transport.answer());
-        client.run_until("connected", |client| client.connected);
-        (client, transport)
-    }
-}
-
-/// A client that sends pictures of one packet each, and knows which of them were key frames.
-struct Camera {
-    client: Client,
-    transport: WebRtcTransport,
-    layers: Vec<Layer>,
-}
-
-struct Layer {
-    name: Option<&'static str>,
-    /// What its payloads begin with, to be told apart.
-    mark: u8,
-    sent: u64,
-    size: usize,
-}
-
-impl Camera {
-    fn new(place: &Place, layers: &[&'static str], mark: u8) -> Self {
-        let (client, transport) = place.connect(Direction::SendOnly, layers, Purpose::Produce);
-        let mut names: Vec<_> = layers.iter().copied().map(Some).collect();
-        if names.is_empty() {
-            names.push(None);
-        }
-        let layers = names.into_iter().enumerate().map(|(at, name)| Layer {
-            name,
-            mark: mark + at as u8,
-            sent: 0,
-            size: 100 * (at + 1),
-        });
-        Self {
-            client,
-            transport,
-            layers: layers.collect(),
-        }
-    }
-
-    /// The second producer: the first is of the audio line.
-    fn video(&mut self) -> echo_sfu::objects::ProducerId {
-        self.transport.producers()[1].id()
-    }
-
-    /// A picture of each layer, a key frame where one was asked for, or is the first.
-    fn send(&mut self) {
-        let wanted = self.client.keyframe_wanted.take();
-        for layer in &mut self.layers {
-            let is_asked_for = wanted.is_some_and(|rid| rid.as_deref() == layer.name);
-            let is_key_frame = layer.sent == 0 || is_asked_for;
-            layer.sent += 1;
-            let number = layer.sent as u16;
-            let [high, low] = (number & 0x7fff).to_be_bytes();
-            let mut payload = vec![0x90, 0x80, 0x80 | high, low, u8::from(!is_key_frame)];
-            payload.push(layer.mark);
-            payload.resize(layer.size, 0);
-            self.client.send_video(layer.name, layer.sent, payload);
-        }
-        self.client.turn();
-    }
-}
-
-/// A picture as a viewer got it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Picture {
-    sequence: u64,
-    id: u16,
-    timestamp: u32,
-    is_key_frame: bool,
-    mark: u8,
-}
-
-fn pictures(viewer: &Client) -> Vec<Picture> {
-    let video = viewer.received.iter().filter(|packet| {
-        packet.header.ext_vals.mid == Some(viewer.video) && packet.payload.len() > 5
-    });
-    let mut pictures: Vec<_> = video
-        .map(|packet| Picture {
-            sequence: *packet.seq_no,
-            id: u16::from_be_bytes([packet.payload[2] & 0x7f, packet.payload[3]]),
-            timestamp: packet.header.timestamp,
-            is_key_frame: packet.payload[4] & 1 == 0,
-            mark: packet.payload[5],
-        })
-        .collect();
-    pictures.sort_by_key(|picture| picture.sequence);
-    pictures
-}
-
-/// What a decoder wants: nothing missing, and no jump that is not a key frame.
-fn assert_continuous(pictures: &[Picture]) {
-    assert!(pictures[0].is_key_frame, "{pictures:?}");
-    for pair in pictures.windows(2) {
-        let [before, after] = [pair[0], pair[1]];
-        assert_eq!(before.sequence + 1, after.sequence, "{before:?} {after:?}");
-        assert_eq!((before.id + 1) & 0x7fff, after.id, "{before:?} {after:?}");
-        assert!(
-            after.timestamp.wrapping_sub(before.timestamp) < 1 << 31,
-            "{before:?} {after:?}"
-        );
-        assert!(
-            before.mark == after.mark || after.is_key_frame,
-            "{before:?} {after:?}"
-        );
+        camera::connect(&self.router, direction, layers, purpose)
     }
 }
 
@@ -223,14 +110,10 @@ fn run(
     }
 }
 
-fn last_mark(viewer: &Client) -> Option<u8> {
-    pictures(viewer).last().map(|picture| picture.mark)
-}
-
 #[test]
 fn item_44_what_a_viewer_loses_is_sent_again() {
     with_two_network_threads(|place| {
-        let mut camera = Camera::new(place, &[], 1);
+        let mut camera = Camera::new(&place.router, &[], 1);
         let wanted = Purpose::Consume(vec![camera.video()]);
         let (mut viewer, _transport) = place.connect(Direction::RecvOnly, &[], wanted);
         viewer.loses_one_in = Some(10);
@@ -255,7 +138,7 @@ fn item_44_what_a_viewer_loses_is_sent_again() {
 #[test]
 fn item_44_pausing_and_resuming_leaves_no_gap_and_begins_with_a_key_frame() {
     with_two_network_threads(|place| {
-        let mut camera = Camera::new(place, &[], 1);
+        let mut camera = Camera::new(&place.router, &[], 1);
         let wanted = Purpose::Consume(vec![camera.video()]);
         let (mut viewer, mut transport) = place.connect(Direction::RecvOnly, &[], wanted);
         let count = |viewer: &Client| pictures(viewer).len();
@@ -309,7 +192,10 @@ fn item_44_pausing_and_resuming_leaves_no_gap_and_begins_with_a_key_frame() {
 #[test]
 fn item_44_a_consumer_that_switches_goes_on_as_one_stream() {
     with_two_network_threads(|place| {
-        let (mut one, mut other) = (Camera::new(place, &[], 1), Camera::new(place, &[], 2));
+        let (mut one, mut other) = (
+            Camera::new(&place.router, &[], 1),
+            Camera::new(&place.router, &[], 2),
+        );
         let wanted = Purpose::Consume(vec![one.video()]);
         let (mut viewer, mut transport) = place.connect(Direction::RecvOnly, &[], wanted);
         // The other one has been there for a while.
@@ -340,7 +226,7 @@ fn item_44_a_consumer_that_switches_goes_on_as_one_stream() {
 #[test]
 fn item_44_the_preferred_layer_is_what_is_sent() {
     with_two_network_threads(|place| {
-        let mut camera = Camera::new(place, &["q", "h", "f"], 1);
+        let mut camera = Camera::new(&place.router, &["q", "h", "f"], 1);
         let wanted = Purpose::Consume(vec![camera.video()]);
         let (mut viewer, mut transport) = place.connect(Direction::RecvOnly, &[], wanted);
         for (preferred, mark) in [(None, 3), (Some(0), 1), (Some(1), 2), (None, 3)] {

@@ -394,12 +394,12 @@ fn item_43_what_cannot_be_produced_is_refused() {
 fn item_43_a_transport_has_a_limit_of_producers() {
     let place = place(1);
     let transport = open(&place, options());
-    for ssrc in 0..32 {
+    for ssrc in 0..512 {
         let produced = transport.produce(vp8(ssrc), ProducerOptions::new());
         produced.wait().unwrap();
     }
-    let refused = transport.produce(vp8(32), ProducerOptions::new()).wait();
-    assert_eq!(ObjectError::TooMany(32), refused.map(|_| ()).unwrap_err());
+    let refused = transport.produce(vp8(512), ProducerOptions::new()).wait();
+    assert_eq!(ObjectError::TooMany(512), refused.map(|_| ()).unwrap_err());
 }
 
 #[test]

@@ -1,106 +1,31 @@
-//! Pipes between processes: conformance item 46. A test that needs another
-//! process runs itself as that, told by the environment where to connect to.
+//! Pipes between processes: conformance item 46.
 
+mod linked;
 mod plain_rtp;
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod rtc_client;
 mod support;
 
 use std::fs;
-use std::net::SocketAddr;
-use std::process::Command;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use echo_sfu::objects::{
-    CloseReason, Consumer, ConsumerEvent, ObjectError, PipeListener, PipeListenerEvent,
-    PlainTransportOptions, Producer, ProducerEvent, ProducerId, ProducerOptions, Purpose,
-    RemotePipe, RemotePipeEvent, WebRtcTransport,
+    CloseReason, Consumer, ConsumerEvent, ObjectError, PlainTransportOptions, Producer,
+    ProducerEvent, ProducerId, ProducerOptions, Purpose, RemotePipeEvent, WebRtcTransport,
 };
-use echo_sfu::{Offer, OfferedFlow, PipeSecret};
-use plain_rtp::{PATIENCE, Place, place, vp8};
+use echo_sfu::{Offer, OfferedFlow, PipeSecret, Sfu, SfuOptions, ThreadRole};
+use linked::{accept, another_process, connect, linked, listen, other_end, produced, secret};
+use plain_rtp::{Place, place, vp8};
 use rtc_client::Client;
 use serde::{Deserialize, Serialize};
 use str0m::format::Codec;
 use str0m::media::Direction;
 use support::http;
 use support::machine::scratch_path;
-use support::process::Process;
 use support::server::Server;
-
-const CONNECT_TO: &str = "PROCESS_PIPE_CONNECT_TO";
-
-fn secret() -> PipeSecret {
-    PipeSecret::new(b"known to both of the processes").unwrap()
-}
-
-fn local() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
-}
-
-fn listen(place: &Place) -> PipeListener {
-    place
-        .router
-        .listen_for_pipes(local(), secret())
-        .wait()
-        .unwrap()
-}
-
-#[track_caller]
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-#[track_caller]
-fn accept(place: &Place, listener: &mut PipeListener) -> RemotePipe {
-    let id = wait_for("a process connects", || {
-        match listener.events().try_next()? {
-            PipeListenerEvent::Connected(id) => Some(id),
-            other => panic!("{other:?}"),
-        }
-    });
-    place.router.remote_pipe(id).wait().unwrap()
-}
-
-/// A producer that is piped to here, and what is said about it.
-#[track_caller]
-fn produced(place: &Place, pipe: &mut RemotePipe) -> (Producer, String) {
-    let (id, label) = wait_for("a producer is piped", || {
-        match pipe.events().try_next()? {
-            RemotePipeEvent::Produced {
-                producer, label, ..
-            } => Some((producer, label.to_string())),
-            other => panic!("{other:?}"),
-        }
-    });
-    (place.router.producer(id).wait().unwrap(), label)
-}
-
-/// The same test, in another process.
-fn another_process(test: &str, connect_to: SocketAddr) -> Process {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", test, "--nocapture"])
-        .env(CONNECT_TO, connect_to.to_string());
-    Process::start("the other process", &mut command)
-}
-
-/// Where to connect to, if this is the other process of a test.
-fn other_end() -> Option<SocketAddr> {
-    Some(std::env::var(CONNECT_TO).ok()?.parse().unwrap())
-}
-
-fn connect(to: SocketAddr) -> (Place, RemotePipe) {
-    let place = place(1);
-    let pipe = place.router.connect_pipe(to, secret()).wait().unwrap();
-    (place, pipe)
-}
+use support::wait::wait_for;
 
 fn connect_client(
     place: &Place,
@@ -170,7 +95,7 @@ fn publish_until_killed(to: SocketAddr) {
     let producer = transport.produce(vp8(1), ProducerOptions::new());
     let producer = producer.wait().unwrap();
     pipe.pipe(producer.id(), "to be killed").wait().unwrap();
-    wait_for("the end", || pipe.events().try_next());
+    wait_for("the end", || pipe.events().try_next().ok_or("nothing"));
 }
 
 fn last_said(lines: &[String]) -> Option<Seen> {
@@ -208,7 +133,8 @@ fn item_46_who_views_in_another_process_sees_what_is_published_here() {
     let until = |publisher: &mut Client, what: &str, is_so: &dyn Fn(&Seen) -> bool| {
         wait_for(what, || {
             publisher.exchange();
-            last_said(&other.output()).filter(|seen| is_so(seen))
+            let seen = last_said(&other.output());
+            seen.clone().filter(|seen| is_so(seen)).ok_or(seen)
         })
     };
     let seen = until(&mut publisher, "media arrives", &|seen| {
@@ -268,9 +194,13 @@ fn item_46_killing_a_process_closes_what_came_from_it() {
     let (mut producer, label) = produced(&place, &mut pipe);
     assert_eq!("to be killed", label);
     drop(other);
-    let closed = wait_for("the producer is closed", || producer.events().try_next());
+    let closed = wait_for("the producer is closed", || {
+        producer.events().try_next().ok_or("nothing")
+    });
     assert_eq!(ProducerEvent::Closed(CloseReason::FarEndClosed), closed);
-    let closed = wait_for("the pipe is closed", || pipe.events().try_next());
+    let closed = wait_for("the pipe is closed", || {
+        pipe.events().try_next().ok_or("nothing")
+    });
     assert_eq!(RemotePipeEvent::Closed(CloseReason::Disconnected), closed);
 }
 
@@ -315,7 +245,8 @@ fn what_is_published_at_one_server_is_seen_at_the_other() {
     assert_eq!(200, ended.status);
     // The link has a transport of its own, which stays.
     wait_for("nobody is left", || {
-        (far.stats().sessions == 0).then_some(())
+        let sessions = far.stats().sessions;
+        (sessions == 0).then_some(()).ok_or(sessions)
     });
 
     // And so has everybody, when the server is gone.
@@ -324,37 +255,8 @@ fn what_is_published_at_one_server_is_seen_at_the_other() {
         room.publishers.len() == 1
     });
     drop(near);
-    wait_for("the room is empty", || {
-        far.room("hall").is_none().then_some(())
-    });
+    wait_for("the room is empty", || far.room("hall").map_or(Ok(()), Err));
     far.stop();
-}
-
-/// Two routers that are linked as if they were of two processes, and a producer on the first.
-struct Linked {
-    near: Place,
-    far: Place,
-    near_pipe: RemotePipe,
-    far_pipe: RemotePipe,
-    source: Producer,
-}
-
-fn linked() -> Linked {
-    let (near, far) = (place(1), place(2));
-    let mut listener = listen(&far);
-    let to = listener.local_address();
-    let near_pipe = near.router.connect_pipe(to, secret()).wait().unwrap();
-    let far_pipe = accept(&far, &mut listener);
-    let options = PlainTransportOptions::default();
-    let transport = near.router.create_plain_transport(options).wait().unwrap();
-    let source = transport.produce(vp8(1), ProducerOptions::new());
-    Linked {
-        source: source.wait().unwrap(),
-        near,
-        far,
-        near_pipe,
-        far_pipe,
-    }
 }
 
 #[test]
@@ -375,7 +277,7 @@ fn item_46_whatever_is_not_awaited_both_ends_agree_once_quiet() {
         let source = world.source.status().wait().unwrap();
         wait_for("both agree", || {
             let there = producer.status().wait().unwrap();
-            (there.paused == source.paused).then_some(())
+            (there.paused == source.paused).then_some(()).ok_or(there)
         });
         // And stay so.
         std::thread::sleep(Duration::from_millis(20));
@@ -389,7 +291,9 @@ fn item_46_closing_at_either_end_closes_at_the_other() {
     let mut consumer = world.near_pipe.pipe(world.source.id(), "").wait().unwrap();
     let (producer, _) = produced(&world.far, &mut world.far_pipe);
     producer.close().wait().unwrap();
-    let closed = wait_for("the consumer is closed", || consumer.events().try_next());
+    let closed = wait_for("the consumer is closed", || {
+        consumer.events().try_next().ok_or("nothing")
+    });
     assert_eq!(ConsumerEvent::Closed(CloseReason::FarEndClosed), closed);
     assert!(world.source.status().wait().is_ok());
 
@@ -397,7 +301,9 @@ fn item_46_closing_at_either_end_closes_at_the_other() {
     let mut consumer = world.near_pipe.pipe(world.source.id(), "").wait().unwrap();
     let (mut producer, _) = produced(&world.far, &mut world.far_pipe);
     world.source.close().wait().unwrap();
-    let closed = wait_for("the producer is closed", || producer.events().try_next());
+    let closed = wait_for("the producer is closed", || {
+        producer.events().try_next().ok_or("nothing")
+    });
     assert_eq!(ProducerEvent::Closed(CloseReason::ProducerClosed), closed);
     let closed = ConsumerEvent::Closed(CloseReason::ProducerClosed);
     assert_eq!(Some(closed), consumer.events().try_next());
@@ -409,14 +315,18 @@ fn item_46_a_router_that_closes_breaks_its_pipes() {
     world.near_pipe.pipe(world.source.id(), "").wait().unwrap();
     let (mut producer, _) = produced(&world.far, &mut world.far_pipe);
     world.near.router.close().wait().unwrap();
-    let closed = wait_for("the producer is closed", || producer.events().try_next());
+    let closed = wait_for("the producer is closed", || {
+        producer.events().try_next().ok_or("nothing")
+    });
     // Which of the two arrives first: that it is closed, or that nothing arrives any more.
     let reasons = [CloseReason::FarEndClosed, CloseReason::ProducerClosed];
     assert!(
         reasons.map(ProducerEvent::Closed).contains(&closed),
         "{closed:?}"
     );
-    let closed = wait_for("the pipe is closed", || world.far_pipe.events().try_next());
+    let closed = wait_for("the pipe is closed", || {
+        world.far_pipe.events().try_next().ok_or("nothing")
+    });
     assert_eq!(RemotePipeEvent::Closed(CloseReason::Disconnected), closed);
 }
 
@@ -437,6 +347,53 @@ fn who_has_not_the_secret_is_not_linked() {
     listener.close().wait().unwrap();
     wait_for("nobody listens", || {
         let refused = near.router.connect_pipe(to, secret()).wait();
-        matches!(refused, Err(ObjectError::NotLinked { .. })).then_some(())
+        let is_refused = matches!(refused, Err(ObjectError::NotLinked { .. }));
+        is_refused.then_some(()).ok_or("there is a pipe")
     });
+}
+
+#[test]
+fn item_41_when_a_worker_fails_here_what_another_server_publishes_comes_back() {
+    let file = scratch_path("failing-pipe-secret");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "known to both of the processes").unwrap();
+    let (told, made) = mpsc::channel();
+    let options = SfuOptions {
+        udp_bind: Ipv4Addr::LOCALHOST.into(),
+        pipe_listen: Some(linked::local()),
+        pipe_secret: Some(secret()),
+        ..SfuOptions::default()
+    };
+    let far = Sfu::start_on(options, move |role, builder| {
+        let thread = builder.spawn()?;
+        if role == ThreadRole::Worker {
+            let _ = told.send(thread.handle());
+        }
+        Ok(thread)
+    });
+    let far = far.unwrap();
+    let to = far.pipe_address().unwrap().to_string();
+    let secret_file = file.to_str().unwrap();
+    let near = Server::start_with(&["--pipe-secret-file", secret_file, "--pipe-to", &to]);
+    let (mut publisher, _) = client_of(&near, Direction::SendOnly, "/whip/hall");
+    let signaling = far.signaling();
+    let hall = || signaling.room("hall".parse().unwrap()).wait();
+    // Of the threads of a worker, the last one made is the one that lives.
+    for _ in 0..2 {
+        wait_for("it is seen from afar", &hall);
+        let worker = made.recv().unwrap();
+        worker.post(|| panic!("on purpose")).unwrap();
+        wait_for("its room is gone", || hall().map_or(Ok(()), Err));
+    }
+    wait_for("it is seen again", &hall);
+    let (mut viewer, offer, pending) =
+        Client::offer(Direction::RecvOnly, &[Codec::Opus, Codec::Vp8]);
+    let room = "hall".parse().unwrap();
+    let answer = signaling.view(room, None, offer).wait().unwrap();
+    viewer.accept(pending, &answer.sdp);
+    viewer.run_until("picture and sound", |viewer| {
+        publisher.exchange();
+        viewer.received_on(viewer.video) >= 20 && viewer.received_on(viewer.audio) >= 20
+    });
+    assert!(far.shutdown().is_err(), "a worker has failed");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::channels::{ChannelChange, DataEnd, OpenedChannel};
+use super::pipe_talk::ToLink;
 use super::{Network, State};
 use crate::media::NetworkIndex;
 use crate::objects::{
@@ -40,6 +41,10 @@ pub(crate) enum DataOut {
     /// To a client, on a channel of its own.
     Channel,
     Application(MailboxWriter<DataMessage>),
+    /// To another process, where it is called so.
+    Link {
+        name: u64,
+    },
 }
 
 /// The data of one network thread.
@@ -67,6 +72,7 @@ struct Sink {
     producer: DataProducerId,
     sub_channels: Vec<u16>,
     active: bool,
+    is_reliable: bool,
     counters: Arc<DataCounters>,
     out: DataOut,
 }
@@ -81,8 +87,7 @@ impl Network {
     ) {
         let mut state = self.0.borrow_mut();
         if state.transports.contains_key(&transport) {
-            let source = Source::new(transport, counters);
-            state.data.sources.insert(producer, source);
+            state.add_data_source(producer, transport, counters);
         }
     }
 
@@ -99,6 +104,7 @@ impl Network {
             if let Some(source) = state.data.sources.remove(&producer) {
                 let end = DataEnd::Producer(producer);
                 state.end_channel(source.transport, end, now);
+                state.forget_data_from_link(source.transport, producer);
             }
         });
     }
@@ -187,11 +193,23 @@ impl Source {
 }
 
 impl State {
+    /// Takes messages of a data producer, which arrive on that transport.
+    pub(super) fn add_data_source(
+        &mut self,
+        producer: DataProducerId,
+        transport: TransportId,
+        counters: Arc<DataCounters>,
+    ) {
+        let source = Source::new(transport, counters);
+        self.data.sources.insert(producer, source);
+    }
+
     fn add_data_consumer(&mut self, wanted: WantedData, now: Instant) {
         let (id, transport) = (wanted.consumer, wanted.transport);
         if !self.transports.contains_key(&transport) {
             return;
         }
+        let is_reliable = wanted.parameters.is_reliable();
         if matches!(wanted.out, DataOut::Channel) {
             let (parameters, counters) = (wanted.parameters, wanted.counters.clone());
             self.with_webrtc(transport, now, |transport, outbox| {
@@ -203,6 +221,7 @@ impl State {
             producer: wanted.producer,
             sub_channels: wanted.sub_channels,
             active: wanted.active,
+            is_reliable,
             counters: wanted.counters,
             out: wanted.out,
         };
@@ -296,7 +315,9 @@ impl State {
         let Some(sink) = self.data.sinks.get(&id).filter(|sink| sink.active) else {
             return;
         };
-        let messages = messages.filter(|message| message.is_for(&sink.sub_channels));
+        // Who has chosen which sub-channels, the other process knows.
+        let to_all = matches!(sink.out, DataOut::Link { .. });
+        let messages = messages.filter(|message| to_all || message.is_for(&sink.sub_channels));
         match &sink.out {
             DataOut::Application(mailbox) => {
                 for message in messages {
@@ -304,6 +325,26 @@ impl State {
                         true => sink.counters.count(message),
                         false => sink.counters.count_dropped(),
                     }
+                }
+            }
+            DataOut::Link { name } => {
+                let messages: Vec<_> = messages.cloned().collect();
+                let counters = sink.counters.clone();
+                let to = ToLink {
+                    link: sink.transport,
+                    consumer: id,
+                    name: *name,
+                    is_reliable: sink.is_reliable,
+                    counters: &counters,
+                };
+                let link = to.link;
+                if !self.say_data(&to, &messages)
+                    && let Some(sink) = self.data.sinks.get_mut(&id)
+                {
+                    // Nothing may follow what is missing.
+                    sink.active = false;
+                    let change = ChannelChange::Undeliverable(id);
+                    self.outbox.data.changes.push((link, change));
                 }
             }
             DataOut::Channel => {
@@ -374,6 +415,7 @@ impl State {
                 producer: opened.producer,
                 sub_channels: Vec::new(),
                 active: true,
+                is_reliable: opened.parameters.is_reliable(),
                 counters: counters.clone(),
                 out: DataOut::Channel,
             };

@@ -20,6 +20,8 @@ use crate::rtp::rtcp::{Compound, NtpTime, ReportBlock, Rtcp, SenderInfo, round_t
 
 /// As much RTCP as fits one datagram on any usual path, encrypted.
 const MAX_COMPOUND: usize = 1_100;
+/// Of what arrives, in one report: a link to another process may have hundreds.
+const BLOCKS_AT_A_TIME: usize = 8;
 /// All that a client is sent is of one clock, and so has one name.
 const CNAME: &str = "echo-sfu";
 
@@ -253,9 +255,7 @@ impl State {
     }
 
     fn find_consumer(&self, transport: TransportId, ssrc: u32) -> Option<ConsumerId> {
-        let transport = self.transports.get(&transport)?;
-        let is_it = |id: &ConsumerId| self.consumers.get(id).is_some_and(|own| own.ssrc == ssrc);
-        transport.consumers.iter().copied().find(is_it)
+        self.transports.get(&transport)?.consumer_of(ssrc)
     }
 
     fn heed_blocks(&mut self, now: Instant, transport: TransportId, blocks: &[ReportBlock]) {
@@ -309,7 +309,7 @@ impl State {
             && consumer.kind == MediaKind::Video
         {
             self.trace_consumer(id, |tracing| tracing.key_frame_requests, trace);
-            let layer = consumer.stream.current_layer().unwrap_or(0);
+            let layer = consumer.stream.layer_asked_for();
             let origin = consumer.origin;
             self.request_key_frame_at(now, origin, layer);
         }
@@ -436,7 +436,14 @@ impl State {
                 }
             }
             if let Some((ssrc, blocks)) = transport.reception(now) {
-                compound.receiver_report(ssrc, &blocks).cname(ssrc, CNAME);
+                for some in blocks.chunks(BLOCKS_AT_A_TIME) {
+                    compound.receiver_report(ssrc, some);
+                    if compound.len() > MAX_COMPOUND {
+                        send_reports(transport, &plain, time, outbox);
+                        compound = Compound::new(&mut plain);
+                    }
+                }
+                compound.receiver_report(ssrc, &[]).cname(ssrc, CNAME);
             }
             send_reports(transport, &plain, time, outbox);
             outbox.plain = plain;

@@ -5,6 +5,7 @@
 //! another network thread, everything for that thread goes there in one post per turn, payloads
 //! shared.
 
+mod arriving;
 mod channels;
 mod consumer;
 mod data;
@@ -18,6 +19,7 @@ mod fan_out;
 mod key_frames;
 mod levels;
 mod outbox;
+mod pipe_talk;
 mod pipes;
 mod plain;
 mod plain_transport;
@@ -70,13 +72,14 @@ use self::source::Source;
 use self::transport::{Kind, Transport};
 use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
 
+pub(crate) use self::arriving::PlainProduced;
 pub(crate) use self::channels::{DataEnd, MAX_CHANNELS, OpenedChannel};
 pub(crate) use self::data::{DataOrigin, DataOut, WantedData};
 pub(crate) use self::demux::Stranger;
 pub(crate) use self::levels::LevelSum;
 pub(crate) use self::pipes::{ConnectPipe, ListenForPipes};
 pub(crate) use self::plain::{OpenPlain, PlainAddresses, PlainLine};
-pub(crate) use self::plain_transport::{PlainProduced, PlainRemote, PortRange};
+pub(crate) use self::plain_transport::{PlainRemote, PortRange};
 pub(crate) use self::source::Origin;
 pub(crate) use self::threads::Place;
 pub use self::threads::{NetworkError, NetworkOptions, NetworkThreads};
@@ -306,7 +309,7 @@ impl Network {
             let Some(own) = state.consumers.get(&consumer) else {
                 return;
             };
-            let (origin, layer) = (own.origin, own.stream.current_layer().unwrap_or(0));
+            let (origin, layer) = (own.origin, own.stream.layer_asked_for());
             state.request_key_frame_at(now, origin, layer);
         });
     }
@@ -528,7 +531,7 @@ impl State {
         let consumer = Consumer::new(transport, origin, kind, line.ssrc, stream, names);
         self.consumers.insert(id, consumer);
         if let Some(transport) = self.transports.get_mut(&transport) {
-            transport.consumers.push(id);
+            transport.add_consumer(id, line.ssrc);
         }
         self.join_fan_out(id, origin, kind.is_video());
         tracing::debug!(consumer = ?id, ?transport, "consumer added");
@@ -539,7 +542,7 @@ impl State {
             return;
         };
         if let Some(transport) = self.transports.get_mut(&consumer.transport) {
-            transport.consumers.retain(|own| *own != id);
+            transport.remove_consumer(id, consumer.ssrc);
             if let Some(plain) = transport.plain() {
                 plain.say_goodbye(consumer.ssrc, &mut self.outbox);
             }

@@ -5,25 +5,26 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use socket_server::{
     KeepAlive, ListenHandler, ListenOptions, TcpHandler, TcpListener, TcpOptions, TcpSocket,
 };
 
+use super::pipe_talk::Backlog;
 use super::plain::OpenPlain;
 use super::plain_transport::PlainRemote;
 use super::{Network, State};
-use crate::objects::{RouterAddress, TransportId};
-use crate::pipe_link::{Heard, Message, PipeSecret, Protocol, Role};
+use crate::objects::{DataProducerId, RouterAddress, TransportId};
+use crate::pipe_link::{Message, PipeSecret, Protocol, Role};
 use crate::rtp::srtp::{SrtpKey, SrtpReceiver, SrtpSender};
 
 /// Who has not shown by then that it has the secret will not.
 const TIME_TO_AGREE: Duration = Duration::from_secs(5);
 /// Links that one listener may have, those being agreed on included.
 const MAX_LINKS: usize = 64;
-/// What may wait to be said. Who does not listen for so long is gone.
-const MAX_WAITING_BYTES: usize = 1 << 20;
 /// Read at a time, and so many times before others have their turn.
 const READ_BYTES: usize = 16 * 1024;
 const READS_PER_TURN: usize = 8;
@@ -63,27 +64,53 @@ struct Listener {
 }
 
 /// A link to another process.
-struct Link {
-    socket: TcpSocket,
-    protocol: Protocol,
-    owner: RouterAddress,
+pub(super) struct Link {
+    pub(super) socket: TcpSocket,
+    pub(super) protocol: Protocol,
+    pub(super) owner: RouterAddress,
     /// Where it came from, if it was not us who connected.
-    listener: Option<TransportId>,
+    pub(super) listener: Option<TransportId>,
+    pub(super) backlog: Backlog,
+    /// How many messages its router has not got to.
+    pub(super) unheard: Arc<AtomicUsize>,
+    /// Data producers that have come by it, by what the other end calls them.
+    pub(super) data: HashMap<u64, DataProducerId>,
     /// Until both ends are known to have the secret: who is waiting for that.
     opened: Option<LinkOpened>,
     /// Until there is a port for media: what it will be encrypted and decrypted with.
     keys: Option<(SrtpKey, SrtpKey)>,
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("listener", &self.listener)
-            .finish_non_exhaustive()
+impl Link {
+    fn new(
+        socket: TcpSocket,
+        protocol: Protocol,
+        owner: RouterAddress,
+        listener: Option<TransportId>,
+        opened: LinkOpened,
+    ) -> Self {
+        let mut backlog = Backlog::default();
+        // It has said hello.
+        backlog.wrote(protocol.outgoing.len());
+        Self {
+            socket,
+            protocol,
+            owner,
+            listener,
+            backlog,
+            unheard: Arc::default(),
+            data: HashMap::new(),
+            opened: Some(opened),
+            keys: None,
+        }
     }
 }
 
 impl Pipes {
+    pub(super) fn link(&mut self, id: TransportId) -> Option<&mut Link> {
+        self.links.get_mut(&id)
+    }
+
     /// Ends what there is of that name. Those whom a listener has accepted stay, unless they are
     /// still to show that they have the secret.
     pub(super) fn close(&mut self, id: TransportId) {
@@ -129,14 +156,7 @@ impl Network {
             Ok(made) => made,
             Err(error) => return opened(Err(error)),
         };
-        let link = Link {
-            socket,
-            protocol,
-            owner,
-            listener: None,
-            opened: Some(opened),
-            keys: None,
-        };
+        let link = Link::new(socket, protocol, owner, None, opened);
         self.0.borrow_mut().add_link(own, id, link);
     }
 
@@ -159,11 +179,6 @@ impl Network {
         let mut state = self.0.borrow_mut();
         state.pipes.listeners.insert(order.id, listener);
         Ok(local)
-    }
-
-    /// Says something to another process, after all that was said before.
-    pub(crate) fn say_on_pipe(&mut self, id: TransportId, message: &Message) {
-        self.act(|state, _| state.say_on_pipe(id, message));
     }
 
     fn give_up_link(&mut self, id: TransportId) {
@@ -291,47 +306,15 @@ impl State {
             (Ok(()), Some(network)) => owner.accept_pipe(listener, id, network),
             (outcome, _) => tracing::info!(?outcome, "a link was not agreed on"),
         });
-        let link = Link {
-            socket,
-            protocol,
-            owner: known.owner.clone(),
-            listener: Some(listener),
-            opened: Some(opened),
-            keys: None,
-        };
+        let owner = known.owner.clone();
+        let link = Link::new(socket, protocol, owner, Some(listener), opened);
         self.add_link(own, id, link);
         self.flush_link(id);
     }
 
-    fn link_heard(
-        &mut self,
-        own: &Weak<RefCell<Self>>,
-        id: TransportId,
-        bytes: &[u8],
-        now: Instant,
-    ) {
-        let Some(link) = self.pipes.links.get_mut(&id) else {
-            return;
-        };
-        let mut heard = Vec::new();
-        let outcome = link.protocol.hear(bytes, &mut heard);
-        for heard in heard {
-            let taken = match heard {
-                Heard::Keys { ours, theirs } => self.keys_known(own, id, (ours, theirs), now),
-                Heard::Message(message) => self.take_message(own, id, message, now),
-            };
-            if let Err(reason) = taken {
-                return self.break_link(id, &reason);
-            }
-        }
-        if let Err(error) = outcome {
-            self.break_link(id, &error.to_string());
-        }
-    }
-
     /// Who connects is ready first. Who listens does not know yet whether the other end has the secret,
     /// and opens nothing for a stranger.
-    fn keys_known(
+    pub(super) fn keys_known(
         &mut self,
         own: &Weak<RefCell<Self>>,
         id: TransportId,
@@ -381,30 +364,8 @@ impl State {
         Ok(())
     }
 
-    fn take_message(
-        &mut self,
-        own: &Weak<RefCell<Self>>,
-        id: TransportId,
-        message: Message,
-        now: Instant,
-    ) -> Result<(), String> {
-        let Some(link) = self.pipes.links.get_mut(&id) else {
-            return Ok(());
-        };
-        match (link.opened.is_some(), message) {
-            (true, Message::Ready { udp_port }) => self.link_ready(own, id, udp_port, now),
-            (true, _) => Err("it is not ready".to_owned()),
-            (false, Message::Ready { .. }) => Err("it is ready twice".to_owned()),
-            (false, message) => {
-                let owner = &link.owner;
-                owner.post(move |router| router.pipe_says(id, message));
-                Ok(())
-            }
-        }
-    }
-
     /// The other end has the secret, and takes media at that port.
-    fn link_ready(
+    pub(super) fn link_ready(
         &mut self,
         own: &Weak<RefCell<Self>>,
         id: TransportId,
@@ -423,7 +384,7 @@ impl State {
         let remote = PlainRemote {
             rtp: Some(SocketAddr::new(peer.ip(), udp_port)),
             rtcp: None,
-            receiver: Some(Box::new(SrtpReceiver::new(&theirs))),
+            receiver: Some(Box::new(SrtpReceiver::of_many(&theirs))),
         };
         self.with_plain(id, now, |plain, outbox| {
             plain.connect(remote, outbox);
@@ -437,36 +398,8 @@ impl State {
         Ok(())
     }
 
-    fn say_on_pipe(&mut self, id: TransportId, message: &Message) {
-        let Some(link) = self.pipes.links.get_mut(&id) else {
-            return;
-        };
-        match link.protocol.say(message) {
-            Ok(()) => self.flush_link(id),
-            Err(error) => self.break_link(id, &error.to_string()),
-        }
-    }
-
-    fn flush_link(&mut self, id: TransportId) {
-        let Some(link) = self.pipes.links.get_mut(&id) else {
-            return;
-        };
-        let waiting = &mut link.protocol.outgoing;
-        let mut sent = 0;
-        // Whatever else may be wrong, the handler hears of.
-        while sent < waiting.len()
-            && let Ok(count) = link.socket.send(&waiting[sent..])
-        {
-            sent += count;
-        }
-        waiting.drain(..sent);
-        if waiting.len() > MAX_WAITING_BYTES {
-            self.break_link(id, "the other end does not listen");
-        }
-    }
-
     /// Nothing more is to be had of a link, nor of what is on it.
-    fn break_link(&mut self, id: TransportId, reason: &str) {
+    pub(super) fn break_link(&mut self, id: TransportId, reason: &str) {
         let Some(link) = self.pipes.links.remove(&id) else {
             return;
         };

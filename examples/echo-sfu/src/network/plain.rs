@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use socket_server::{UdpHandler, UdpOptions, UdpSocket};
 use str0m::format::PayloadParams;
 
+use super::arriving::PlainProduced;
 use super::outbox::Outbox;
-use super::plain_transport::{
-    PlainProduced, PlainRemote, PlainTransport, Port, PortRange, open_ports,
-};
+use super::plain_transport::{PlainRemote, PlainTransport, Port, PortRange, open_ports};
 use super::source::Source;
 use super::transport::{Kind, Transport};
 use super::webrtc::ReceivingLine;
@@ -56,6 +55,8 @@ pub(crate) struct PlainLine {
     pub(crate) rtx: Option<u32>,
     pub(crate) codecs: Vec<PayloadParams>,
     pub(crate) extensions: ExtensionIds,
+    /// If it is this layer's alone.
+    pub(crate) layer: Option<u8>,
 }
 
 impl Network {
@@ -80,13 +81,13 @@ impl Network {
     /// Takes in what arrives under an SSRC, as a producer's.
     pub(crate) fn add_plain_producer(&mut self, transport: TransportId, produced: PlainProduced) {
         self.act(|state, now| {
-            let producer = produced.producer;
+            let (producer, layers) = (produced.producer, produced.layers.len());
             let found = state.with_plain(transport, now, |plain, _| {
                 plain.add_producer(now, produced);
                 None
             });
             if found {
-                let source = Source::new(transport, 1);
+                let source = Source::new(transport, layers);
                 state.sources.insert(producer, source);
             }
         });
@@ -105,6 +106,7 @@ impl Network {
                 return;
             }
             let (consumer, kind) = (wanted.consumer, wanted.media.kind);
+            let layer = line.layer;
             let line = ReceivingLine {
                 mid: None,
                 kind,
@@ -114,6 +116,9 @@ impl Network {
                 extensions: line.extensions,
             };
             state.add_consumer(transport, wanted, line, now);
+            if let (Some(layer), Some(own)) = (layer, state.consumers.get_mut(&consumer)) {
+                own.stream.send_only(layer);
+            }
             state.ask_for_key_frame(now, consumer);
         });
     }

@@ -8,24 +8,20 @@ use std::time::{Duration, Instant};
 use rtc_thread::DelayedTask;
 use socket_server::{Envelope, SendBatch, UdpSocket};
 
+use super::arriving::{Arriving, PlainProduced, Requests, Stream};
 use super::demux::Stranger;
 use super::outbox::Outbox;
 use super::transport::Way;
 use super::webrtc::is_rtcp;
-use crate::media::{Media, codec_kind};
 use crate::objects::{ProducerId, TransportId};
-use crate::rtp::codec::{CodecKind, is_key_frame_start};
-use crate::rtp::incoming::{IncomingOptions, IncomingStats, IncomingStream};
-use crate::rtp::packet::{Extensions, MediaPacket};
+use crate::rtp::incoming::IncomingStats;
 use crate::rtp::rtcp::{Compound, ReportBlock, Rtcp, read_compound};
 use crate::rtp::srtp::{SrtpReceiver, SrtpSender};
-use crate::rtp::wire::{ExtensionIds, RtpView, read_rtx_payload};
+use crate::rtp::wire::RtpView;
 use crate::stats::NetworkCounters;
 
 /// How often missing packets are looked after, while there are any.
 const BETWEEN_NACKS: Duration = Duration::from_millis(20);
-/// A key frame that is needed and does not come is asked for again.
-const BETWEEN_PLIS: Duration = Duration::from_millis(500);
 /// What may wait for room in a socket's buffer.
 const MAX_WAITING_BYTES: usize = 1 << 20;
 /// How many ports are tried. Each costs a call of the system, on a thread that moves media.
@@ -98,16 +94,6 @@ pub(crate) struct PlainRemote {
     pub(crate) receiver: Option<Box<SrtpReceiver>>,
 }
 
-/// Something that arrives on a plain transport.
-#[derive(Debug)]
-pub(crate) struct PlainProduced {
-    pub(crate) producer: ProducerId,
-    pub(crate) media: Media,
-    pub(crate) ssrc: u32,
-    pub(crate) rtx_ssrc: Option<u32>,
-    pub(crate) extensions: ExtensionIds,
-}
-
 /// A transport of RTP over a socket of its own. It lives on a network thread.
 ///
 /// With SRTP, only what is authentic changes anything. Without, whoever can send from the other end's
@@ -130,30 +116,6 @@ pub(super) struct PlainTransport {
     arriving: HashMap<ProducerId, Arriving>,
     decrypted: Vec<u8>,
     pub(super) timer: Option<(Instant, DelayedTask)>,
-}
-
-/// Of what an SSRC is.
-#[derive(Debug, Clone, Copy)]
-struct Stream {
-    producer: ProducerId,
-    is_rtx: bool,
-}
-
-/// A producer whose packets arrive here.
-#[derive(Debug)]
-struct Arriving {
-    ssrc: u32,
-    codecs: Vec<ArrivingCodec>,
-    extensions: ExtensionIds,
-    stream: IncomingStream,
-    asked_for_key_frame: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct ArrivingCodec {
-    payload_type: u8,
-    rtx: Option<u8>,
-    kind: CodecKind,
 }
 
 impl PlainTransport {
@@ -219,37 +181,9 @@ impl PlainTransport {
     }
 
     pub(super) fn add_producer(&mut self, now: Instant, produced: PlainProduced) {
-        let PlainProduced {
-            producer,
-            media,
-            ssrc,
-            rtx_ssrc,
-            extensions,
-        } = produced;
-        let clock_rate = media.codecs.first().map(|own| own.spec().clock_rate.get());
-        let codecs = media.codecs.iter().map(|params| ArrivingCodec {
-            payload_type: *params.pt(),
-            rtx: params.resend().map(|pt| *pt),
-            kind: codec_kind(params.spec().codec),
-        });
-        let arriving = Arriving {
-            ssrc,
-            codecs: codecs.collect(),
-            extensions,
-            stream: IncomingStream::new(IncomingOptions {
-                ssrc,
-                clock_rate: clock_rate.unwrap_or(90_000),
-                is_video: media.kind.is_video(),
-                nack: media.kind.is_video() || rtx_ssrc.is_some(),
-                now,
-            }),
-            asked_for_key_frame: None,
-        };
-        let (media, rtx) = (Some((ssrc, false)), rtx_ssrc.map(|ssrc| (ssrc, true)));
-        for (ssrc, is_rtx) in [media, rtx].into_iter().flatten() {
-            self.streams.insert(ssrc, Stream { producer, is_rtx });
-        }
-        self.arriving.insert(producer, arriving);
+        self.streams.extend(Arriving::streams(&produced));
+        let arriving = Arriving::new(now, &produced);
+        self.arriving.insert(produced.producer, arriving);
     }
 
     pub(super) fn remove_producer(&mut self, producer: ProducerId) {
@@ -282,17 +216,20 @@ impl PlainTransport {
         }
         let mut decrypted = std::mem::take(&mut self.decrypted);
         let taken = if port == Port::Rtcp || is_rtcp(datagram) {
-            self.take_rtcp(now, datagram, &mut decrypted, outbox)
+            let taken = self.take_rtcp(now, datagram, &mut decrypted, outbox);
+            taken.map(|()| None)
         } else {
-            self.take_rtp(now, datagram, &mut decrypted, outbox)
+            let taken = self.take_rtp(now, datagram, &mut decrypted, outbox);
+            taken.map(Some)
         };
         self.decrypted = decrypted;
-        taken?;
+        let producer = taken?;
         if let Some((_, since)) = &mut self.silence {
             *since = now;
         }
         self.note_path(port, source, local_ip, outbox);
-        Ok(self.after(now, outbox))
+        // Nothing has changed for the others, of which there may be hundreds.
+        Ok(producer.and_then(|producer| self.ask(now, Some(producer), outbox)))
     }
 
     /// Where an authentic packet came from is where the other end is.
@@ -324,7 +261,7 @@ impl PlainTransport {
         datagram: &[u8],
         decrypted: &mut Vec<u8>,
         outbox: &mut Outbox,
-    ) -> Result<(), Stranger> {
+    ) -> Result<ProducerId, Stranger> {
         let view = RtpView::parse(datagram).map_err(|_| Stranger::Malformed)?;
         let stream = self.streams.get(&view.ssrc());
         let stream = *stream.ok_or(Stranger::UnknownSource)?;
@@ -343,11 +280,11 @@ impl PlainTransport {
             .map_err(|_| Stranger::Malformed)?;
         let arriving = self.arriving.get_mut(&stream.producer);
         let arriving = arriving.ok_or(Stranger::UnknownSource)?;
-        let packet = arriving.take(now, &view, stream.is_rtx, payload, datagram.len());
+        let packet = arriving.take(now, &view, stream, payload, datagram.len());
         if let Some(packet) = packet {
             outbox.packets.push((stream.producer, packet));
         }
-        Ok(())
+        Ok(stream.producer)
     }
 
     fn take_rtcp(
@@ -378,7 +315,7 @@ impl PlainTransport {
                 && !stream.is_rtx
             {
                 let ntp = sent.ntp.middle32();
-                arriving.stream.on_sender_report(now, ntp);
+                arriving.on_sender_report(now, stream.layer, ntp);
             }
             outbox.reports.push((self.id, report));
         }
@@ -387,30 +324,32 @@ impl PlainTransport {
 
     /// Asks for what is missing, if it is time to. Returns when that is to be looked at again.
     pub(super) fn after(&mut self, now: Instant, outbox: &mut Outbox) -> Option<Instant> {
-        let own = self.ssrc;
+        self.ask(now, None, outbox)
+    }
+
+    /// The same of one producer's, or of everybody's.
+    fn ask(
+        &mut self,
+        now: Instant,
+        only: Option<ProducerId>,
+        outbox: &mut Outbox,
+    ) -> Option<Instant> {
         let mut said = std::mem::take(&mut outbox.plain);
-        let mut compound = Compound::new(&mut said);
-        let (mut has_missing, mut has_said) = (false, false);
-        for arriving in self.arriving.values_mut() {
-            let lost = match arriving.stream.has_missing() {
-                true => arriving.stream.lost_to_ask_for(now),
-                false => Vec::new(),
-            };
-            let wants_key_frame = arriving.wants_key_frame(now);
-            if !has_said && (wants_key_frame || !lost.is_empty()) {
-                // RFC 3550, section 6.1: a compound begins with a report.
-                compound.receiver_report(own, &[]);
-                has_said = true;
+        let mut requests = Requests::new(self.ssrc, &mut said);
+        let has_missing = match only {
+            Some(producer) => {
+                let arriving = self.arriving.get_mut(&producer);
+                arriving.is_some_and(|own| own.ask(now, &mut requests))
             }
-            if !lost.is_empty() {
-                compound.nack(own, arriving.ssrc, &lost);
+            None => {
+                let mut has_missing = false;
+                for arriving in self.arriving.values_mut() {
+                    has_missing |= arriving.ask(now, &mut requests);
+                }
+                has_missing
             }
-            if wants_key_frame {
-                compound.pli(own, arriving.ssrc);
-            }
-            has_missing |= arriving.stream.has_missing();
-        }
-        if has_said {
+        };
+        if requests.is_begun() {
             self.say(&said, outbox);
         }
         outbox.plain = said;
@@ -418,11 +357,17 @@ impl PlainTransport {
     }
 
     /// Asks the other end for a key frame of something that it sends.
-    pub(super) fn request_key_frame(&mut self, producer: ProducerId, outbox: &mut Outbox) {
-        let Some(arriving) = self.arriving.get(&producer) else {
+    pub(super) fn request_key_frame(
+        &mut self,
+        producer: ProducerId,
+        layer: u8,
+        outbox: &mut Outbox,
+    ) {
+        let arriving = self.arriving.get(&producer);
+        let Some(media) = arriving.and_then(|own| own.ssrc(layer)) else {
             return;
         };
-        let (own, media) = (self.ssrc, arriving.ssrc);
+        let own = self.ssrc;
         let mut said = std::mem::take(&mut outbox.plain);
         let mut compound = Compound::new(&mut said);
         compound.receiver_report(own, &[]).pli(own, media);
@@ -445,24 +390,24 @@ impl PlainTransport {
     /// How what arrives arrives: who says so, and what there is to say.
     pub(super) fn reception(&mut self, now: Instant) -> (u32, Vec<ReportBlock>) {
         let arriving = self.arriving.values_mut();
-        let blocks = arriving.filter_map(|own| own.stream.report_block(now));
+        let blocks = arriving.flat_map(|own| own.report_blocks(now));
         (self.ssrc, blocks.collect())
     }
 
-    /// How media goes out, once it can go anywhere.
-    /// How a producer arrives here.
+    /// How a producer arrives here, by its smallest layer.
     pub(super) fn reception_of(
         &mut self,
         now: Instant,
         producer: ProducerId,
     ) -> Option<IncomingStats> {
-        Some(self.arriving.get_mut(&producer)?.stream.stats(now))
+        self.arriving.get_mut(&producer)?.stats(now)
     }
 
     pub(super) const fn remote(&self) -> Option<SocketAddr> {
         self.rtp.remote
     }
 
+    /// How media goes out, once it can go anywhere.
     pub(super) fn way<'a>(
         &'a mut self,
         touched: &mut Vec<TransportId>,
@@ -529,62 +474,6 @@ impl Protection {
             Self::None => None,
             Self::Srtp { sender, .. } => Some(sender),
         }
-    }
-}
-
-impl Arriving {
-    /// The media in a packet, if there is any that is new.
-    fn take(
-        &mut self,
-        now: Instant,
-        view: &RtpView<'_>,
-        is_rtx: bool,
-        payload: &[u8],
-        bytes: usize,
-    ) -> Option<MediaPacket> {
-        let number = view.payload_type();
-        let is_it = |own: &&ArrivingCodec| match is_rtx {
-            true => own.rtx == Some(number),
-            false => own.payload_type == number,
-        };
-        let codec = *self.codecs.iter().find(is_it)?;
-        let (received, payload) = if is_rtx {
-            let (sequence, payload) = read_rtx_payload(payload)?;
-            (self.stream.recover(now, sequence, bytes)?, payload)
-        } else {
-            let (sequence, timestamp) = (view.sequence(), view.timestamp());
-            let received = self.stream.receive(now, sequence, timestamp, bytes);
-            (received, payload)
-        };
-        if !received.is_new {
-            return None;
-        }
-        if is_key_frame_start(codec.kind, payload) {
-            self.stream.on_key_frame(received.sequence);
-        }
-        Some(MediaPacket {
-            payload_type: codec.payload_type,
-            layer: 0,
-            sequence: received.sequence,
-            timestamp: view.timestamp(),
-            marker: view.marker(),
-            extensions: Extensions::read(view, &self.extensions),
-            payload: payload.into(),
-            arrived_at: now,
-        })
-    }
-
-    fn wants_key_frame(&mut self, now: Instant) -> bool {
-        if !self.stream.needs_key_frame() {
-            self.asked_for_key_frame = None;
-            return false;
-        }
-        let again = |at: Instant| now.saturating_duration_since(at) >= BETWEEN_PLIS;
-        let is_time = self.asked_for_key_frame.is_none_or(again);
-        if is_time {
-            self.asked_for_key_frame = Some(now);
-        }
-        is_time
     }
 }
 

@@ -1,5 +1,6 @@
 //! A transport on its network thread, of whichever kind.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub(super) struct Transport {
     pub(super) kind: Kind,
     pub(super) owner: RouterAddress,
     pub(super) consumers: Vec<ConsumerId>,
+    /// The same by what they send as: a link to another process may have hundreds.
+    by_ssrc: HashMap<u32, ConsumerId>,
     pub(super) downlink: Downlink,
     /// What was made known of it last.
     pub(super) known_downlink: Option<BitRate>,
@@ -92,11 +95,29 @@ impl Transport {
             kind,
             owner,
             consumers: Vec::new(),
+            by_ssrc: HashMap::new(),
             downlink: Downlink::default(),
             known_downlink: None,
             packets_in: 0,
             bytes_in: 0,
         }
+    }
+
+    pub(super) fn add_consumer(&mut self, id: ConsumerId, ssrc: u32) {
+        self.consumers.push(id);
+        self.by_ssrc.insert(ssrc, id);
+    }
+
+    pub(super) fn remove_consumer(&mut self, id: ConsumerId, ssrc: u32) {
+        self.consumers.retain(|own| *own != id);
+        if self.by_ssrc.get(&ssrc) == Some(&id) {
+            self.by_ssrc.remove(&ssrc);
+        }
+    }
+
+    /// What sends under an SSRC.
+    pub(super) fn consumer_of(&self, ssrc: u32) -> Option<ConsumerId> {
+        self.by_ssrc.get(&ssrc).copied()
     }
 
     pub(super) fn webrtc(&mut self) -> Option<&mut WebRtcTransport> {
@@ -207,7 +228,7 @@ impl Transport {
         match &mut self.kind {
             Kind::WebRtc(transport) => transport.request_key_frame(now, producer, layer, outbox),
             Kind::Plain(transport) => {
-                transport.request_key_frame(producer, outbox);
+                transport.request_key_frame(producer, layer, outbox);
                 None
             }
             Kind::Direct(_) => {

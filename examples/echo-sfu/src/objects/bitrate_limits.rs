@@ -1,14 +1,21 @@
 //! What clients are told to send at most. It follows from what the application allows them, from who
 //! consumes what they send, and what the connections of those carry; so it is derived anew whenever one
 //! of the three changes.
+//!
+//! Where something is piped to, it is known what is wanted of it there: that goes back by the pipe, to
+//! another router as to another process, and counts where it comes from as a client's connection does.
 
 use super::consumer::ConsumerState;
 use super::error::ObjectError;
-use super::id::{ProducerId, TransportId};
+use super::id::{ConsumerId, ProducerId, TransportId};
 use super::producer::ProducerState;
 use super::router::RouterState;
-use super::transport::TransportKind;
+use super::transport::{TransportKind, TransportState};
+use crate::pipe_link::Demand;
 use crate::rtp::rate::BitRate;
+
+/// Whatever another process says is wanted, nobody is asked for less than what speech needs.
+const LEAST: u64 = 50_000;
 
 impl RouterState {
     /// A network thread has an idea of what a client's downlink carries.
@@ -30,6 +37,61 @@ impl RouterState {
         for sender in senders {
             self.limit(sender);
         }
+        let consumers = self.consumers.values().filter(is_sent_to_it);
+        let mut consumed: Vec<_> = consumers.map(|own| own.producer).collect();
+        consumed.sort_unstable();
+        consumed.dedup();
+        for producer in consumed {
+            self.pass_on_demand(producer);
+        }
+    }
+
+    /// What is wanted of something where it is piped to has changed.
+    pub(super) fn consumer_wants(&mut self, id: ConsumerId, demand: Demand) {
+        let Some(consumer) = self.consumers.get_mut(&id) else {
+            return;
+        };
+        let demand = match demand {
+            Demand::AtMost(rate) => Demand::AtMost(rate.max(LEAST)),
+            other => other,
+        };
+        if consumer.wanted == demand {
+            return;
+        }
+        consumer.wanted = demand;
+        let producer = consumer.producer;
+        if let Some(sender) = self.producers.get(&producer).map(|own| own.transport) {
+            self.limit(sender);
+        }
+        self.pass_on_demand(producer);
+    }
+
+    /// Tells where something is piped from, if it is, what is wanted of it here.
+    pub(super) fn pass_on_demand(&mut self, id: ProducerId) {
+        let Some(producer) = self.producers.get(&id).filter(|own| own.is_piped()) else {
+            return;
+        };
+        let demand = match producer.has_layers() {
+            // Each is sent one that suits it.
+            true => Demand::Everything,
+            false => {
+                let consumers = self.consumers.values().filter(|own| own.producer == id);
+                let wanted = consumers.map(|own| self.wanted_by(own)).max();
+                wanted.unwrap_or(Demand::Nothing)
+            }
+        };
+        if let Some(producer) = self.producers.get_mut(&id) {
+            producer.set_wanted(demand);
+        }
+    }
+
+    fn wanted_by(&self, consumer: &ConsumerState) -> Demand {
+        if consumer.piped_to.is_some() {
+            return consumer.wanted;
+        }
+        let transport = self.transports.get(&consumer.transport);
+        let downlink = transport.and_then(TransportState::downlink);
+        downlink.map_or(Demand::Everything, |BitRate(rate)| Demand::AtMost(rate))
     }
 
     /// The application allows a client to send so much.
@@ -52,6 +114,7 @@ impl RouterState {
         if let Some(sender) = sender.filter(|sender| self.limits.contains_key(sender)) {
             self.limit(sender);
         }
+        self.pass_on_demand(producer);
     }
 
     /// Tells a client what it is to send, if that is not what it was told last.
@@ -89,7 +152,9 @@ impl RouterState {
             producer.is_some_and(|producer| producer.transport == sender)
         };
         let receivers = self.consumers.values().filter(is_sent_it);
-        let downlinks = receivers.map(|own| self.transports.get(&own.transport)?.downlink());
-        downlinks.collect::<Option<Vec<_>>>()?.into_iter().max()
+        match receivers.map(|own| self.wanted_by(own)).max()? {
+            Demand::AtMost(rate) => Some(BitRate(rate)),
+            Demand::Everything | Demand::Nothing => None,
+        }
     }
 }

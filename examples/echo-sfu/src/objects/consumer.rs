@@ -14,6 +14,7 @@ use super::pipe::PipedTo;
 use super::replica::{Replica, Versioned};
 use super::trace::Trace;
 use crate::Operation;
+use crate::pipe_link::Demand;
 
 /// What a consumer begins with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -233,8 +234,12 @@ pub(super) struct ConsumerState {
     producer_paused: Replica<bool>,
     /// Where its media goes out, if any does.
     pub(super) on_network: Option<ConsumerOnNetwork>,
+    /// If each layer goes out as a stream of its own: those above the smallest.
+    pub(super) upper_layers: Vec<ConsumerOnNetwork>,
     /// If it feeds a producer of another router: which.
     pub(super) piped_to: Option<PipedTo>,
+    /// How much of it is wanted where that is.
+    pub(super) wanted: Demand,
     pub(super) events: EventSink<ConsumerEvent>,
 }
 
@@ -254,7 +259,9 @@ impl ConsumerState {
             priority: NonZeroU8::MIN,
             producer_paused: Replica::of(producer_paused),
             on_network: None,
+            upper_layers: Vec::new(),
             piped_to,
+            wanted: Demand::Everything,
             events,
         }
     }
@@ -316,7 +323,7 @@ impl ConsumerState {
 
     fn tell_network(&mut self) {
         let active = self.is_active();
-        if let Some(on_network) = &mut self.on_network {
+        for on_network in self.on_network.iter_mut().chain(&mut self.upper_layers) {
             on_network.set_active(active);
         }
     }

@@ -75,6 +75,10 @@ impl DataMessage {
         }
     }
 
+    pub(crate) fn sub_channels(&self) -> &[u16] {
+        self.sub_channels.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn check(&self) -> Result<(), DataError> {
         if self.payload.len() > MAX_MESSAGE_BYTES {
             return Err(DataError::MessageTooLarge(self.payload.len()));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// How long a label or the name of a protocol may be. What announces a channel fits one packet.
@@ -38,7 +39,8 @@ pub enum DataError {
 }
 
 /// When a message is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DataReliability {
     /// Never.
     #[default]
@@ -52,7 +54,8 @@ pub enum DataReliability {
 /// What a data channel is called, and what it promises.
 ///
 /// mediasoup: `sctpStreamParameters`, `label` and `protocol`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DataParameters {
     /// What whoever opened it called it.

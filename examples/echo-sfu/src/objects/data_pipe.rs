@@ -10,7 +10,8 @@ use super::data_parameters::DataParameters;
 use super::data_producer::{DataProducer, DataProducerState, DataSource};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink};
-use super::id::{DataConsumerId, DataProducerId, RouterId};
+use super::id::{DataConsumerId, DataProducerId, RouterId, TransportId};
+use super::link_ends::OnLink;
 use super::replica::{Replica, Versioned};
 use super::router::Router;
 use super::worker::{WorkerState, enqueue};
@@ -31,9 +32,16 @@ pub struct PipedData {
 
 /// The far end of a pipe, as the data consumer knows it that feeds it.
 #[derive(Debug)]
-pub(super) struct DataPipedTo {
-    router: RouterAddress,
-    producer: DataProducerId,
+pub(super) enum DataPipedTo {
+    Router {
+        router: RouterAddress,
+        producer: DataProducerId,
+    },
+    Process {
+        far_end: OnLink,
+        /// Whether something is missing there that was promised.
+        undeliverable: bool,
+    },
 }
 
 /// The near end of a pipe, as the data producer knows it that is fed.
@@ -46,32 +54,59 @@ pub(super) struct DataPipedFrom {
 
 impl DataPipedTo {
     pub(super) const fn new(router: RouterAddress, producer: DataProducerId) -> Self {
-        Self { router, producer }
+        Self::Router { router, producer }
     }
 
-    pub(super) const fn producer(&self) -> DataProducerId {
-        self.producer
+    /// What it feeds, if that is in such a router of this process.
+    pub(super) fn producer_in(&self, id: RouterId) -> Option<DataProducerId> {
+        match self {
+            Self::Router { router, producer } => (router.id == id).then_some(*producer),
+            Self::Process { .. } => None,
+        }
     }
 
-    pub(super) fn leads_to(&self, router: RouterId) -> bool {
-        self.router.id == router
+    /// By which name it is known at the other end of such a link.
+    pub(super) fn name_on(&self, link: TransportId) -> Option<u64> {
+        match self {
+            Self::Router { .. } => None,
+            Self::Process { far_end, .. } => far_end.name_on(link),
+        }
     }
 
     pub(super) fn source_changed(&self, paused: Versioned<bool>) {
-        let producer = self.producer;
-        self.router
-            .post(move |router| router.piped_data_source_changed(producer, paused));
+        match self {
+            Self::Router { router, producer } => {
+                let producer = *producer;
+                router.post(move |router| router.piped_data_source_changed(producer, paused));
+            }
+            Self::Process { far_end, .. } => far_end.source_changed(paused),
+        }
+    }
+
+    /// It is about to be dropped, for this reason.
+    pub(super) fn ends(&mut self, reason: CloseReason) {
+        if let Self::Process { undeliverable, .. } = self {
+            *undeliverable = reason == CloseReason::Undeliverable;
+        }
     }
 }
 
 impl Drop for DataPipedTo {
     /// However the consumer ends, the data producer that it feeds does.
     fn drop(&mut self) {
-        let producer = self.producer;
-        self.router.post(move |router| {
-            // It may be closed already, for a reason of its own.
-            let _ = router.close_data_producer(producer, CloseReason::ProducerClosed);
-        });
+        match self {
+            Self::Router { router, producer } => {
+                let producer = *producer;
+                router.post(move |router| {
+                    // It may be closed already, for a reason of its own.
+                    let _ = router.close_data_producer(producer, CloseReason::ProducerClosed);
+                });
+            }
+            Self::Process {
+                far_end,
+                undeliverable,
+            } => far_end.source_closed(*undeliverable),
+        }
     }
 }
 

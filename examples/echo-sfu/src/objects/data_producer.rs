@@ -13,6 +13,7 @@ use super::data_pipe::DataPipedFrom;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{DataProducerId, TransportId};
+use super::link_ends::FromLink;
 use super::replica::{Replica, Source, Versioned};
 use crate::Operation;
 use crate::network::DataOrigin;
@@ -189,6 +190,13 @@ pub(super) enum DataSource {
     /// A client's channel.
     Client(DataProducerOnNetwork),
     Application(DataProducerOnNetwork),
+    /// It is a data producer of another process.
+    Process {
+        /// Whose end is felt at the other end.
+        _near: FromLink,
+        paused: Replica<bool>,
+        on_network: DataProducerOnNetwork,
+    },
     /// It is a data producer of another router.
     Router {
         /// Whose end is felt at the other end.
@@ -238,7 +246,9 @@ impl DataProducerState {
     /// Whether it is paused follows from what is known here and of where it comes from.
     fn is_paused(&self) -> bool {
         let is_paused_there = match &self.source {
-            DataSource::Router { paused, .. } => paused.state(),
+            DataSource::Router { paused, .. } | DataSource::Process { paused, .. } => {
+                paused.state()
+            }
             DataSource::Client(_) | DataSource::Application(_) => false,
         };
         self.own_paused || is_paused_there
@@ -256,7 +266,7 @@ impl DataProducerState {
         changed: Versioned<bool>,
     ) -> Option<Versioned<bool>> {
         match &mut self.source {
-            DataSource::Router { paused, .. } => {
+            DataSource::Router { paused, .. } | DataSource::Process { paused, .. } => {
                 let is_news = paused.apply(changed);
                 is_news.then(|| self.settle()).flatten()
             }
@@ -278,6 +288,9 @@ impl DataProducerState {
         let paused = self.paused.current().state;
         match &mut self.source {
             DataSource::Client(own) | DataSource::Application(own) => own.set_paused(paused),
+            // Where it comes from, nothing is sent while it is paused there; and what was sent before
+            // may still be on its way.
+            DataSource::Process { on_network, .. } => on_network.set_paused(self.own_paused),
             DataSource::Router { .. } => {}
         }
     }
@@ -285,7 +298,11 @@ impl DataProducerState {
     /// Where its messages arrive.
     pub(super) const fn origin(&self) -> DataOrigin {
         match &self.source {
-            DataSource::Client(own) | DataSource::Application(own) => own.origin(),
+            DataSource::Client(own)
+            | DataSource::Application(own)
+            | DataSource::Process {
+                on_network: own, ..
+            } => own.origin(),
             DataSource::Router { origin, .. } => *origin,
         }
     }
@@ -296,7 +313,9 @@ impl DataProducerState {
                 own.send(message, waiting);
                 Ok(())
             }
-            DataSource::Client(_) | DataSource::Router { .. } => Err(DataError::NotTheApplications),
+            DataSource::Client(_) | DataSource::Router { .. } | DataSource::Process { .. } => {
+                Err(DataError::NotTheApplications)
+            }
         }
     }
 }

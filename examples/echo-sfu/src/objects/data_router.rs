@@ -19,6 +19,7 @@ use super::data_producer::{
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{DataConsumerId, DataProducerId, ProducerId, TransportId};
+use super::link_ends::Named;
 use super::mailbox::{Mailbox, mailbox};
 use super::replica::Versioned;
 use super::router::{MAX_MEMBERS, Router, RouterState};
@@ -200,15 +201,47 @@ impl RouterState {
         Ok(DataProducer::new(id, address, parameters, events))
     }
 
+    /// Whether there may be another one.
+    pub(super) fn check_data_producers(&self) -> Result<(), ObjectError> {
+        match self.data.producers.len() >= MAX_MEMBERS {
+            true => Err(ObjectError::TooMany(MAX_MEMBERS)),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn data_consumers_on(&self, transport: TransportId) -> usize {
+        let consumers = self.data.consumers.values();
+        consumers.filter(|own| own.transport == transport).count()
+    }
+
+    pub(super) fn data_consumers_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (&DataConsumerId, &mut DataConsumerState)> {
+        self.data.consumers.iter_mut()
+    }
+
+    /// The data consumer that has such a name on a link to another process.
+    pub(super) fn piping_data_consumer(
+        &self,
+        link: TransportId,
+        name: u64,
+    ) -> Option<DataConsumerId> {
+        let mut consumers = self.data.consumers.iter();
+        let is_it = |own: &DataConsumerState| {
+            let piped_to = own.piped_to.as_ref();
+            piped_to.and_then(|to| to.name_on(link)) == Some(name)
+        };
+        let found = consumers.find(|(_, own)| is_it(own));
+        found.map(|(id, _)| *id)
+    }
+
     /// Whoever follows its transport is sent what it sends.
     pub(super) fn add_data_producer(
         &mut self,
         id: DataProducerId,
         producer: DataProducerState,
     ) -> Result<(), ObjectError> {
-        if self.data.producers.len() >= MAX_MEMBERS {
-            return Err(ObjectError::TooMany(MAX_MEMBERS));
-        }
+        self.check_data_producers()?;
         let sender = producer.transport;
         self.data.producers.insert(id, producer);
         let followers = self.data.followers.iter();
@@ -265,7 +298,24 @@ impl RouterState {
         producer: DataProducerId,
         options: DataConsumerOptions,
     ) -> Result<DataConsumerParts, ObjectError> {
-        let (network, out, messages) = self.way_out(transport)?;
+        self.consume_data_by(transport, producer, options, None)
+    }
+
+    /// The same by a link to another process, where it has such a name.
+    pub(super) fn consume_data_by(
+        &mut self,
+        transport: TransportId,
+        producer: DataProducerId,
+        options: DataConsumerOptions,
+        name: Option<u64>,
+    ) -> Result<DataConsumerParts, ObjectError> {
+        let (network, out, messages) = match name {
+            Some(name) => {
+                let place = &self.pipe_state(transport)?.plain.on_network.place;
+                (place.network.clone(), DataOut::Link { name }, None)
+            }
+            None => self.way_out(transport)?,
+        };
         let place = self
             .transport_on_network(transport)
             .map(|own| own.place.index);
@@ -275,7 +325,7 @@ impl RouterState {
         }
         let consumers = self.data.consumers.values();
         let here = consumers.filter(|own| own.transport == transport).count();
-        if messages.is_none() && here >= MAX_CHANNELS {
+        if matches!(out, DataOut::Channel) && here >= MAX_CHANNELS {
             return Err(ObjectError::TooMany(MAX_CHANNELS));
         }
         let sub_channels = options.sub_channels.iter().copied().collect();
@@ -378,9 +428,8 @@ impl RouterState {
         for (id, consumer) in &mut self.data.consumers {
             if consumer.producer == producer
                 && let Some(piped_to) = &consumer.piped_to
-                && piped_to.leads_to(to.id)
+                && let Some(feeds) = piped_to.producer_in(to.id)
             {
-                let feeds = piped_to.producer();
                 return Ok(near_end(*id, feeds, false, consumer.events.subscribe()));
             }
         }
@@ -462,6 +511,7 @@ impl RouterState {
             self.close_data_consumer(consumer, CloseReason::ProducerClosed)?;
         }
         producer.events.close(reason);
+        self.forget_named(producer.transport, Named::DataProducer(id));
         self.forget_idle_pipe(producer.transport);
         Ok(())
     }
@@ -474,6 +524,9 @@ impl RouterState {
         let consumer = self.data.consumers.remove(&id);
         let mut consumer = consumer.ok_or(ObjectError::DataConsumerClosed(id))?;
         consumer.events.close(reason);
+        if let Some(piped_to) = &mut consumer.piped_to {
+            piped_to.ends(reason);
+        }
         self.forget_idle_pipe(consumer.transport);
         Ok(())
     }
@@ -481,7 +534,20 @@ impl RouterState {
     /// A transport is about to be closed.
     pub(super) fn close_data_on(&mut self, transport: TransportId) -> Result<(), ObjectError> {
         self.data.followers.remove(&transport);
-        let reason = CloseReason::TransportClosed;
+        self.end_data_on(transport, CloseReason::TransportClosed)
+    }
+
+    /// A link to another process is broken.
+    pub(super) fn close_data_of_broken_pipe(&mut self, link: TransportId) {
+        // All of them are there, since they have just been looked up.
+        let _ = self.end_data_on(link, CloseReason::FarEndClosed);
+    }
+
+    fn end_data_on(
+        &mut self,
+        transport: TransportId,
+        reason: CloseReason,
+    ) -> Result<(), ObjectError> {
         let consumers = self.data.consumers.iter();
         let consumers = consumers.filter(|(_, own)| own.transport == transport);
         for consumer in consumers.map(|(id, _)| *id).collect::<Vec<_>>() {

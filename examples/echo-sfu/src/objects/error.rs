@@ -103,6 +103,9 @@ pub enum ObjectError {
     /// The other end can receive nothing that the producer sends.
     #[error("producer {0} sends nothing that could be received")]
     NoCommonCodec(ProducerId),
+    /// Another process has said something that makes no sense.
+    #[error("another process says something that makes no sense")]
+    NotUnderstood,
     /// The object has as many dependents as it may have.
     #[error("the limit of {0} is reached")]
     TooMany(usize),

@@ -21,6 +21,8 @@ pub enum CloseReason {
     ProducerClosed,
     /// The producer that it fed in another router was closed, or its router was.
     FarEndClosed,
+    /// The other process has as much piped to it already as it takes by one link.
+    FarEndFull,
     /// Its transport was closed: `transportclose`.
     TransportClosed,
     /// Its router was closed: `routerclose`.

@@ -9,14 +9,15 @@ use super::consumer::{Consumer, ConsumerEvent};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ProducerId, RouterId, TransportId};
+use super::link_ends::OnLink;
 use super::producer::{Producer, ProducerMedia, ProducerOptions, ProducerSource};
-use super::remote_pipe::OnLink;
 use super::replica::{Replica, Versioned};
 use super::router::Router;
 use super::scores::Scores;
 use super::worker::{WorkerState, enqueue};
 use crate::Operation;
 use crate::operation::ReplyTo;
+use crate::pipe_link::Demand;
 
 /// A producer that is piped: the two ends.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl PipedTo {
     pub(super) fn name_on(&self, link: TransportId) -> Option<u64> {
         match self {
             Self::Router { .. } => None,
-            Self::Process(far_end) => far_end.leads_to(link).then_some(far_end.name),
+            Self::Process(far_end) => far_end.name_on(link),
         }
     }
 
@@ -97,7 +98,17 @@ impl Drop for PipedTo {
                     let _ = router.close_producer(producer, CloseReason::ProducerClosed);
                 });
             }
-            Self::Process(far_end) => far_end.source_closed(),
+            Self::Process(far_end) => far_end.source_closed(false),
+        }
+    }
+}
+
+impl PipedFrom {
+    /// What is wanted of it here has changed.
+    pub(super) fn wants(&self, demand: Demand) {
+        if let Some(consumer) = self.consumer {
+            self.router
+                .post(move |router| router.consumer_wants(consumer, demand));
         }
     }
 }
@@ -213,7 +224,7 @@ impl WorkerState {
             let (sink, events) = EventSink::new();
             let transport = router.pipe_transport(order.from)?;
             let came_from = ProducerSource::Router {
-                _pipe: order.source,
+                pipe: order.source,
                 paused: Replica::of(order.paused),
                 scores: Replica::of(order.scores),
                 media: order.media,

@@ -1,7 +1,6 @@
 //! Transports of plain RTP, and of SRTP whose keys the application exchanges: for ffmpeg, GStreamer and
 //! whatever else speaks RTP without WebRTC.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,31 +8,20 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::address::RouterAddress;
-use super::consumer::{Consumer, ConsumerEvent, ConsumerOptions};
+use super::consumer::{Consumer, ConsumerOptions};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ConsumerId, ProducerId, TransportId};
-use super::on_network::{ProducerOnNetwork, TransportOnNetwork};
-use super::pipe::PipedTo;
-use super::producer::{Producer, ProducerOptions, ProducerSource};
-use super::replica::Versioned;
+use super::id::{ProducerId, TransportId};
+use super::on_network::TransportOnNetwork;
+use super::plain_state::{PlainState, random_u32};
+use super::producer::{Producer, ProducerOptions};
 use super::router::{Router, RouterState};
-use super::rtp_parameters::{
-    CheckedCapabilities, CheckedStream, RtpCapabilities, RtpParameters, RtpParametersError,
-};
+use super::rtp_parameters::{RtpCapabilities, RtpParameters};
 use super::transport::{self, TransportEvent, TransportKind, TransportState};
 use crate::Operation;
-use crate::media::Media;
-use crate::network::{
-    OpenPlain, Origin, PlainAddresses, PlainLine, PlainProduced, PlainRemote, PortRange, Wanted,
-};
+use crate::network::{OpenPlain, PlainAddresses, PortRange};
 use crate::operation::ReplyTo;
-use crate::rtp::srtp::{SrtpKey, SrtpProfile, SrtpReceiver, SrtpSender};
-
-/// How many producers a plain transport may have: with RTX, as many streams as
-/// [SRTP keeps account of](SrtpReceiver).
-const MAX_PRODUCERS: usize = 32;
-const MAX_CONSUMERS: usize = 1_000;
+use crate::rtp::srtp::{SrtpKey, SrtpProfile, SrtpSender};
 
 /// Which UDP port a transport has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -51,11 +39,11 @@ pub enum PlainPort {
 #[derive(Debug, Clone)]
 #[must_use = "options do nothing by themselves"]
 pub struct PlainTransportOptions {
-    ip: IpAddr,
+    pub(super) ip: IpAddr,
     port: PlainPort,
-    rtcp_mux: bool,
-    comedia: bool,
-    srtp: Option<SrtpProfile>,
+    pub(super) rtcp_mux: bool,
+    pub(super) comedia: bool,
+    pub(super) srtp: Option<SrtpProfile>,
     silence_limit: Option<Duration>,
 }
 
@@ -128,9 +116,9 @@ impl PlainTransportOptions {
 #[derive(Debug, Clone, Default)]
 #[must_use = "options do nothing by themselves"]
 pub struct PlainConnectOptions {
-    remote: Option<SocketAddr>,
-    rtcp_remote: Option<SocketAddr>,
-    srtp_key: Option<SrtpKey>,
+    pub(super) remote: Option<SocketAddr>,
+    pub(super) rtcp_remote: Option<SocketAddr>,
+    pub(super) srtp_key: Option<SrtpKey>,
 }
 
 impl PlainConnectOptions {
@@ -313,152 +301,6 @@ impl PlainTransport {
     }
 }
 
-/// A plain transport as its router knows it.
-#[derive(Debug)]
-pub(super) struct PlainState {
-    pub(super) on_network: TransportOnNetwork,
-    comedia: bool,
-    srtp: Option<SrtpProfile>,
-    is_ipv4: bool,
-    has_rtcp_port: bool,
-    is_connected: bool,
-    /// The SSRCs of what arrives, by producer.
-    arriving: Vec<(ProducerId, u32)>,
-    /// What the other process calls them, on a pipe to one.
-    names: Vec<(ProducerId, u64)>,
-    consumers: Vec<ConsumerId>,
-    /// Counted up from anywhere: with SRTP, no two streams of a key may have the same.
-    next_ssrc: u32,
-}
-
-impl PlainState {
-    fn new(on_network: TransportOnNetwork, options: &PlainTransportOptions) -> Self {
-        Self {
-            on_network,
-            comedia: options.comedia,
-            srtp: options.srtp,
-            is_ipv4: options.ip.is_ipv4(),
-            has_rtcp_port: !options.rtcp_mux,
-            is_connected: false,
-            arriving: Vec::new(),
-            names: Vec::new(),
-            consumers: Vec::new(),
-            next_ssrc: random_u32(),
-        }
-    }
-
-    /// What carries the media of a pipe to another process: it is connected by its link.
-    pub(super) fn of_pipe(on_network: TransportOnNetwork) -> Self {
-        let mut plain = Self::new(on_network, &PlainTransportOptions::default());
-        plain.is_connected = true;
-        plain
-    }
-
-    pub(super) fn name_producer(&mut self, name: u64, id: ProducerId) {
-        self.names.push((id, name));
-    }
-
-    pub(super) fn producer_named(&self, name: u64) -> Option<ProducerId> {
-        let found = self.names.iter().find(|(_, own)| *own == name);
-        found.map(|(id, _)| *id)
-    }
-
-    pub(super) fn forget_producer(&mut self, id: ProducerId) {
-        self.names.retain(|(producer, _)| *producer != id);
-        self.arriving.retain(|(producer, _)| *producer != id);
-    }
-
-    pub(super) fn forget_consumer(&mut self, id: ConsumerId) {
-        self.consumers.retain(|consumer| *consumer != id);
-    }
-
-    fn take_ssrc(&mut self) -> u32 {
-        let taken = self.next_ssrc;
-        self.next_ssrc = taken.wrapping_add(1);
-        taken
-    }
-
-    fn connect(&mut self, options: PlainConnectOptions) -> Result<PlainRemote, PlainConnectError> {
-        use PlainConnectError as E;
-        let PlainConnectOptions {
-            remote,
-            rtcp_remote,
-            srtp_key,
-        } = options;
-        if self.is_connected {
-            return Err(E::Again);
-        }
-        match (remote.or(rtcp_remote), self.comedia) {
-            (Some(_), true) => return Err(E::LearnsRemote),
-            (None, false) => return Err(E::NoRemote),
-            (None, true) if srtp_key.is_none() && self.srtp.is_none() => {
-                return Err(E::LearnsRemote);
-            }
-            _ => {}
-        }
-        if remote.is_none() && !self.comedia {
-            return Err(E::NoRemote);
-        }
-        if rtcp_remote.is_some() && !self.has_rtcp_port {
-            return Err(E::NoRtcpPort);
-        }
-        let next = |remote: SocketAddr| {
-            let port = remote.port().checked_add(1)?;
-            Some(SocketAddr::new(remote.ip(), port))
-        };
-        let rtcp_remote = match self.has_rtcp_port {
-            true => rtcp_remote.or(remote.and_then(next)),
-            false => None,
-        };
-        for remote in [remote, rtcp_remote].into_iter().flatten() {
-            let ip = remote.ip();
-            if remote.port() == 0 || ip.is_unspecified() || ip.is_ipv4() != self.is_ipv4 {
-                return Err(E::BadRemote(remote));
-            }
-        }
-        let receiver = match (self.srtp, srtp_key) {
-            (None, None) => None,
-            (None, Some(_)) => return Err(E::NoSrtp),
-            (Some(_), None) => return Err(E::NoKey),
-            (Some(expected), Some(key)) if key.profile() != expected => {
-                let actual = key.profile();
-                return Err(E::WrongProfile { expected, actual });
-            }
-            (Some(_), Some(key)) => Some(Box::new(SrtpReceiver::new(&key))),
-        };
-        self.is_connected = true;
-        Ok(PlainRemote {
-            rtp: remote,
-            rtcp: rtcp_remote,
-            receiver,
-        })
-    }
-
-    /// Takes up a stream that is to arrive.
-    fn add_producer(&mut self, id: ProducerId, stream: &CheckedStream) -> Result<(), ObjectError> {
-        let ssrcs: BTreeSet<u32> = [Some(stream.ssrc), stream.rtx_ssrc]
-            .into_iter()
-            .flatten()
-            .collect();
-        let taken = |ssrc: &&u32| self.arriving.iter().any(|(_, other)| other == *ssrc);
-        if let Some(ssrc) = ssrcs.iter().find(taken) {
-            return Err(RtpParametersError::DuplicateSsrc(*ssrc).into());
-        }
-        let mut producers: Vec<_> = self
-            .arriving
-            .iter()
-            .map(|(producer, _)| *producer)
-            .collect();
-        producers.dedup();
-        if producers.len() >= MAX_PRODUCERS {
-            return Err(ObjectError::TooMany(MAX_PRODUCERS));
-        }
-        self.arriving
-            .extend(ssrcs.into_iter().map(|ssrc| (id, ssrc)));
-        Ok(())
-    }
-}
-
 /// Who waits for a plain transport to be open.
 struct Opening {
     address: RouterAddress,
@@ -572,135 +414,4 @@ impl RouterState {
         on_network.post(move |network| network.connect_plain(id, remote));
         Ok(())
     }
-
-    fn produce_plain(
-        &mut self,
-        transport: TransportId,
-        parameters: &RtpParameters,
-        options: ProducerOptions,
-        address: RouterAddress,
-    ) -> Result<Producer, ObjectError> {
-        let id = ProducerId::next();
-        let (on_network, media) = self.add_arriving(id, transport, parameters.check()?)?;
-        let source = ProducerSource::Network(on_network, media);
-        let (sink, events) = EventSink::new();
-        let produced = self.produce(id, transport, options, source, sink);
-        if let (Err(_), Ok(plain)) = (&produced, self.plain(transport)) {
-            plain.forget_producer(id);
-        }
-        produced?;
-        Ok(Producer::new(id, address, events))
-    }
-
-    /// Has a stream taken in that is to be a producer's.
-    pub(super) fn add_arriving(
-        &mut self,
-        id: ProducerId,
-        transport: TransportId,
-        stream: CheckedStream,
-    ) -> Result<(ProducerOnNetwork, Media), ObjectError> {
-        let plain = self.plain(transport)?;
-        plain.add_producer(id, &stream)?;
-        let CheckedStream {
-            media,
-            ssrc,
-            rtx_ssrc,
-            extensions,
-        } = stream;
-        let produced = PlainProduced {
-            producer: id,
-            media: media.clone(),
-            ssrc,
-            rtx_ssrc,
-            extensions,
-        };
-        let on_network = &plain.on_network;
-        on_network.post(move |network| network.add_plain_producer(transport, produced));
-        // Only now: from here on it is told there whether it is paused, and that it is gone.
-        let place = &on_network.place;
-        let origin = Origin {
-            network: place.index,
-            producer: id,
-        };
-        Ok((ProducerOnNetwork::new(place.network.clone(), origin), media))
-    }
-
-    fn consume_plain(
-        &mut self,
-        transport: TransportId,
-        producer: ProducerId,
-        capabilities: &RtpCapabilities,
-        options: ConsumerOptions,
-        address: RouterAddress,
-    ) -> Result<PlainConsumer, ObjectError> {
-        let accepted = capabilities.check()?;
-        let id = ConsumerId::next();
-        let ordered = self.consume_plain_as(id, transport, producer, &accepted, options, None)?;
-        let (began_with, events) = (ordered.paused.state, ordered.events);
-        Ok(PlainConsumer {
-            consumer: Consumer::new(id, producer, address, began_with, events),
-            parameters: ordered.parameters,
-        })
-    }
-
-    pub(super) fn consume_plain_as(
-        &mut self,
-        id: ConsumerId,
-        transport: TransportId,
-        producer: ProducerId,
-        accepted: &CheckedCapabilities,
-        options: ConsumerOptions,
-        piped_to: Option<PipedTo>,
-    ) -> Result<OrderedConsumer, ObjectError> {
-        let source = self.producer(producer)?.media();
-        let source = source.ok_or(ObjectError::NoMedia(producer))?;
-        let plain = self.plain(transport)?;
-        if plain.consumers.len() >= MAX_CONSUMERS {
-            return Err(ObjectError::TooMany(MAX_CONSUMERS));
-        }
-        let (ssrc, rtx) = (plain.take_ssrc(), plain.take_ssrc());
-        let parameters = accepted.of_consumer(&source.media, ssrc, Some(rtx));
-        if parameters.codecs.is_empty() {
-            return Err(ObjectError::NoCommonCodec(producer));
-        }
-        let (sink, events) = EventSink::new();
-        let paused = self.add_consumer(id, transport, producer, options, piped_to, sink)?;
-        let active = self.consumer(id)?.is_active();
-        self.put_on_network(transport, id, active);
-        self.note_accepted(id, accepted.codecs.as_slice().into());
-        let wanted = Wanted {
-            consumer: id,
-            origin: source.origin,
-            media: source.media,
-            active,
-        };
-        let line = PlainLine {
-            ssrc,
-            rtx: parameters.rtx_ssrc,
-            codecs: accepted.codecs.clone(),
-            extensions: accepted.extensions,
-        };
-        let plain = self.plain(transport)?;
-        plain.consumers.push(id);
-        plain
-            .on_network
-            .post(move |network| network.add_plain_consumer(transport, wanted, line));
-        Ok(OrderedConsumer {
-            parameters,
-            paused,
-            events,
-        })
-    }
-}
-
-/// A consumer that has been ordered, and what is to be known of it.
-pub(super) struct OrderedConsumer {
-    pub(super) parameters: RtpParameters,
-    pub(super) paused: Versioned<bool>,
-    pub(super) events: Events<ConsumerEvent>,
-}
-
-fn random_u32() -> u32 {
-    // What is chosen so must not collide, but need not be a secret.
-    getrandom::u32().unwrap_or(0x5eed)
 }

@@ -9,15 +9,16 @@ use super::address::RouterAddress;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ProducerId, TransportId};
+use super::link_ends::FromLink;
 use super::on_network::ProducerOnNetwork;
 use super::pipe::PipedFrom;
-use super::remote_pipe::FromLink;
 use super::replica::{Replica, Source, Versioned};
 use super::scores::Scores;
 use super::trace::Trace;
 use crate::Operation;
 use crate::media::{Media, TrackInfo};
 use crate::network::Origin;
+use crate::pipe_link::Demand;
 
 /// What a producer begins with.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,7 +177,6 @@ pub(super) enum ProducerSource {
     Network(ProducerOnNetwork, Media),
     /// It is a producer of another process.
     Process {
-        #[expect(dead_code, reason = "it tells the other end when it is dropped")]
         near: FromLink,
         paused: Replica<bool>,
         on_network: ProducerOnNetwork,
@@ -185,7 +185,7 @@ pub(super) enum ProducerSource {
     /// It is a producer of another router.
     Router {
         /// Ends the near end when the producer is gone.
-        _pipe: PipedFrom,
+        pipe: PipedFrom,
         paused: Replica<bool>,
         scores: Replica<Scores>,
         media: Option<ProducerMedia>,
@@ -201,6 +201,8 @@ pub(super) struct ProducerState {
     source: ProducerSource,
     /// Producers that are piped from it have copies of this.
     pub(super) scores: Source<Scores>,
+    /// What the near end was told last to be wanted here. Unless told, it takes it for everything.
+    wanted: Demand,
     /// Whether it is paused, for either reason. Its consumers have copies of this.
     pub(super) paused: Source<bool>,
     pub(super) events: EventSink<ProducerEvent>,
@@ -225,6 +227,7 @@ impl ProducerState {
             own_paused: options.paused,
             scores: Source::new(scores),
             source,
+            wanted: Demand::Everything,
             paused: Source::new(false),
             events,
         };
@@ -323,13 +326,34 @@ impl ProducerState {
         self.scores.set(scores)
     }
 
+    /// What is wanted of it here follows from its consumers. If it is piped, where it comes from is
+    /// told.
+    pub(super) fn set_wanted(&mut self, demand: Demand) {
+        if self.wanted == demand {
+            return;
+        }
+        self.wanted = demand;
+        match &self.source {
+            ProducerSource::Router { pipe, .. } => pipe.wants(demand),
+            ProducerSource::Process { near, .. } => near.wants(demand),
+            ProducerSource::Application | ProducerSource::Network(..) => {}
+        }
+    }
+
+    pub(super) const fn is_piped(&self) -> bool {
+        matches!(
+            self.source,
+            ProducerSource::Router { .. } | ProducerSource::Process { .. }
+        )
+    }
+
     /// Whether it sends the same in several layers.
     pub(super) fn has_layers(&self) -> bool {
         match &self.source {
-            ProducerSource::Network(_, media) => media.layers > 1,
-            ProducerSource::Application
-            | ProducerSource::Process { .. }
-            | ProducerSource::Router { .. } => false,
+            ProducerSource::Network(_, media) | ProducerSource::Process { media, .. } => {
+                media.layers > 1
+            }
+            ProducerSource::Application | ProducerSource::Router { .. } => false,
         }
     }
 

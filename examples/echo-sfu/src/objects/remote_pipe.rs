@@ -11,26 +11,22 @@ use std::sync::Arc;
 use rtc_thread::ThreadBound;
 
 use super::address::RouterAddress;
-use super::consumer::{Consumer, ConsumerOptions};
+use super::consumer::Consumer;
+use super::data_consumer::DataConsumer;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
-use super::id::{ConsumerId, ProducerId, TransportId};
+use super::id::{DataProducerId, ProducerId, TransportId};
+use super::link_ends::Names;
 use super::on_network::TransportOnNetwork;
-use super::pipe::PipedTo;
-use super::plain_transport::PlainState;
-use super::producer::{Producer, ProducerEvent, ProducerOptions, ProducerSource};
-use super::replica::{Replica, Versioned};
+use super::plain_state::PlainState;
+use super::producer::{Producer, ProducerEvent};
 use super::router::{Router, RouterState};
-use super::rtp_parameters::{RtpCapabilities, RtpParameters};
 use super::transport::{self, TransportKind, TransportState};
 use crate::Operation;
 use crate::media::TrackInfo;
 use crate::network::{ConnectPipe, ListenForPipes, Network};
 use crate::operation::ReplyTo;
-use crate::pipe_link::{Message, PipeSecret, PipedState};
-
-/// What one process may tell another of a producer, in bytes.
-const MAX_LABEL: usize = 1_000;
+use crate::pipe_link::PipeSecret;
 
 /// What a pipe to another process tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +38,13 @@ pub enum RemotePipeEvent {
         producer: ProducerId,
         /// What it sends.
         track: TrackInfo,
+        /// What the other process says about it.
+        label: Arc<str>,
+    },
+    /// The other process has piped a data producer to here: [`Router::data_producer`] has it.
+    ProducedData {
+        /// What it is here.
+        producer: DataProducerId,
         /// What the other process says about it.
         label: Arc<str>,
     },
@@ -122,14 +125,38 @@ impl RemotePipe {
     ///
     /// Whether it is paused, and whether it is closed, is the same there as here, once nothing is
     /// under way; if the pipe breaks, it is closed there. The consumer is closed as
-    /// [`CloseReason::FarEndClosed`] if the other end closes it, or does not take it. Of simulcast, the
-    /// best layer is sent. Piped again, it is the same pipe.
+    /// [`CloseReason::FarEndClosed`] if the other end closes it, as [`CloseReason::FarEndFull`] if that
+    /// has 512 of this pipe already, and as [`CloseReason::Refused`] if it does not take it for another
+    /// reason. Of simulcast, every layer is sent up to the one that the consumer
+    /// [prefers](Consumer::set_preferred_layer), and the other end chooses among these for each of its
+    /// own. Piped again, it is the same pipe.
     ///
     /// mediasoup: `pipeTransport.consume`, and `produce` on the other one.
     pub fn pipe(&self, producer: ProducerId, label: &str) -> Operation<Consumer, ObjectError> {
         let (id, address, label) = (self.id, self.router.clone(), label.to_owned());
         self.router
             .enqueue(move |router| router.pipe_to_process(id, producer, label, address))
+    }
+
+    /// Makes a data producer of this router one of the other process's, too, with all that it promises,
+    /// and returns the data consumer that feeds it. It is as with [`pipe`](Self::pipe) what the other
+    /// end is told, and when it is closed.
+    ///
+    /// Messages go by the connection of the pipe, in order, which keeps 1 MiB of each data consumer's
+    /// and 4 MiB of all for the other end. If there is no room for a message that was promised, the
+    /// pipe of that data producer is closed at both ends as [`CloseReason::Undeliverable`]; one that was
+    /// not is lost and counted, from 256 KiB of whatever waits on. Pausing the data consumer stops the
+    /// messages.
+    ///
+    /// mediasoup: `pipeTransport.consumeData`, and `produceData` on the other one.
+    pub fn pipe_data(
+        &self,
+        producer: DataProducerId,
+        label: &str,
+    ) -> Operation<DataConsumer, ObjectError> {
+        let (id, address, label) = (self.id, self.router.clone(), label.to_owned());
+        self.router
+            .enqueue(move |router| router.pipe_data_to_process(id, producer, label, address))
     }
 
     /// Closes it, and everything that came and went by it, on both sides.
@@ -204,6 +231,8 @@ impl Router {
 #[derive(Debug)]
 pub(super) struct RemotePipeState {
     pub(super) plain: PlainState,
+    /// What each producer and data producer is called that goes or comes by it.
+    pub(super) names: Names,
     pub(super) events: EventSink<RemotePipeEvent>,
     /// For the first who asks.
     unread: Option<Events<RemotePipeEvent>>,
@@ -216,62 +245,20 @@ pub(super) struct PipeListenerState {
     pub(super) events: EventSink<PipeListenerEvent>,
 }
 
-/// The other end of something on a link: by its name there.
-#[derive(Debug)]
-pub(super) struct OnLink {
-    network: ThreadBound<Network>,
-    link: TransportId,
-    pub(super) name: u64,
-}
+/// A link that no router has taken yet. A worker that has ended drops what it was asked, and the link
+/// ends with that.
+struct Unaccepted(Option<(ThreadBound<Network>, TransportId)>);
 
-impl OnLink {
-    fn say(&self, message: Message) {
-        let link = self.link;
-        // A thread that has quit has no links.
-        let _ = self
-            .network
-            .post(move |network| network.say_on_pipe(link, &message));
-    }
-
-    pub(super) fn source_changed(&self, paused: Versioned<bool>) {
-        let (name, state) = (self.name, PipedState::of(paused));
-        self.say(Message::Changed { name, state });
-    }
-
-    /// The consumer that feeds it is gone.
-    pub(super) fn source_closed(&self) {
-        self.say(Message::Closed { name: self.name });
-    }
-
-    pub(super) fn leads_to(&self, link: TransportId) -> bool {
-        self.link == link
+impl Unaccepted {
+    fn accepted(mut self) {
+        self.0 = None;
     }
 }
 
-/// The near end of a link, as the producer knows it that is fed.
-#[derive(Debug)]
-pub(super) struct FromLink(OnLink);
-
-impl Drop for FromLink {
-    /// However the producer ends, or does not even come into being, the consumer that feeds it ends.
+impl Drop for Unaccepted {
     fn drop(&mut self) {
-        let name = self.0.name;
-        self.0.say(Message::FarEndClosed { name });
-    }
-}
-
-impl PipedState {
-    const fn of(paused: Versioned<bool>) -> Self {
-        Self {
-            version: paused.version,
-            paused: paused.state,
-        }
-    }
-
-    const fn versioned(self) -> Versioned<bool> {
-        Versioned {
-            version: self.version,
-            state: self.paused,
+        if let Some((network, id)) = self.0.take() {
+            let _ = network.post(move |network| network.close_transport(id));
         }
     }
 }
@@ -284,13 +271,13 @@ impl RouterAddress {
         id: TransportId,
         network: ThreadBound<Network>,
     ) {
-        let address = self.clone();
+        let (address, link) = (self.clone(), Unaccepted(Some((network, id))));
         let _ = self.worker.post(move |state| {
             let accepted = state
                 .router(address.id)
                 .and_then(|router| router.accept_pipe(listener, id));
-            if accepted.is_err() {
-                let _ = network.post(move |network| network.close_transport(id));
+            if accepted.is_ok() {
+                link.accepted();
             }
         });
     }
@@ -312,6 +299,7 @@ impl RouterState {
         let (sink, events) = EventSink::new();
         let pipe = RemotePipeState {
             plain: PlainState::of_pipe(on_network),
+            names: Names::default(),
             events: sink,
             unread: Some(events),
         };
@@ -425,151 +413,5 @@ impl RouterState {
             own.events.send(PipeListenerEvent::Connected(id));
         }
         Ok(())
-    }
-
-    fn pipe_to_process(
-        &mut self,
-        link: TransportId,
-        producer: ProducerId,
-        label: String,
-        address: RouterAddress,
-    ) -> Result<Consumer, ObjectError> {
-        if label.len() > MAX_LABEL {
-            return Err(ObjectError::TooMany(MAX_LABEL));
-        }
-        let network = self
-            .pipe_state(link)?
-            .plain
-            .on_network
-            .place
-            .network
-            .clone();
-        if let Some((id, paused, events)) = self.find_pipe_consumer(link, producer) {
-            return Ok(Consumer::new(id, producer, address, paused, events));
-        }
-        let media = self.producer(producer)?.media();
-        let media = media.ok_or(ObjectError::NoMedia(producer))?.media;
-        let accepted = RtpCapabilities::of_pipe(&media).check()?;
-        let id = ConsumerId::next();
-        let name = id.number();
-        let far_end = PipedTo::Process(OnLink {
-            network: network.clone(),
-            link,
-            name,
-        });
-        let options = ConsumerOptions::new();
-        let ordered =
-            self.consume_plain_as(id, link, producer, &accepted, options, Some(far_end))?;
-        let message = Message::Create {
-            name,
-            parameters: Box::new(ordered.parameters),
-            label,
-            state: PipedState::of(ordered.paused),
-        };
-        let _ = network.post(move |network| network.say_on_pipe(link, &message));
-        let (began_with, events) = (ordered.paused.state, ordered.events);
-        Ok(Consumer::new(id, producer, address, began_with, events))
-    }
-
-    /// The other process says something.
-    pub(crate) fn pipe_says(&mut self, link: TransportId, message: Message) {
-        match message {
-            Message::Ready { .. } => {}
-            Message::Create {
-                name,
-                parameters,
-                label,
-                state,
-            } => {
-                if let Err(error) = self.produce_from_process(link, name, &parameters, label, state)
-                {
-                    tracing::warn!(%error, "what another process pipes is not taken");
-                }
-            }
-            Message::Changed { name, state } => {
-                if let Some(producer) = self.piped_producer(link, name) {
-                    self.piped_source_changed(producer, state.versioned());
-                }
-            }
-            Message::Closed { name } => {
-                if let Some(producer) = self.piped_producer(link, name) {
-                    let _ = self.close_producer(producer, CloseReason::ProducerClosed);
-                }
-            }
-            Message::FarEndClosed { name } => {
-                if let Some(consumer) = self.piping_consumer(link, name) {
-                    let _ = self.close_consumer(consumer, CloseReason::FarEndClosed);
-                }
-            }
-        }
-    }
-
-    fn piped_producer(&mut self, link: TransportId, name: u64) -> Option<ProducerId> {
-        self.pipe_state(link).ok()?.plain.producer_named(name)
-    }
-
-    fn produce_from_process(
-        &mut self,
-        link: TransportId,
-        name: u64,
-        parameters: &RtpParameters,
-        label: String,
-        state: PipedState,
-    ) -> Result<(), ObjectError> {
-        let pipe = self.pipe_state(link)?;
-        if pipe.plain.producer_named(name).is_some() {
-            // Two of one name cannot be told apart; the first stays.
-            return Ok(());
-        }
-        // However this ends without a producer, the other end is told.
-        let near = FromLink(OnLink {
-            network: pipe.plain.on_network.place.network.clone(),
-            link,
-            name,
-        });
-        if label.len() > MAX_LABEL {
-            return Err(ObjectError::TooMany(MAX_LABEL));
-        }
-        let track = parameters.track()?;
-        let id = ProducerId::next();
-        let (on_network, media) = self.add_arriving(id, link, parameters.check()?)?;
-        let source = ProducerSource::Process {
-            near,
-            paused: Replica::of(state.versioned()),
-            on_network,
-            media,
-        };
-        let added = self.produce(
-            id,
-            link,
-            ProducerOptions::new(),
-            source,
-            EventSink::unheard(),
-        );
-        let pipe = self.pipe_state(link)?;
-        if let Err(error) = added {
-            pipe.plain.forget_producer(id);
-            return Err(error);
-        }
-        pipe.plain.name_producer(name, id);
-        pipe.events.send(RemotePipeEvent::Produced {
-            producer: id,
-            track,
-            label: label.into(),
-        });
-        Ok(())
-    }
-
-    /// The link is broken: what came and went by it is closed for that reason.
-    pub(super) fn close_broken_pipe(&mut self, id: TransportId) {
-        if self.pipe_state(id).is_err() {
-            return;
-        }
-        for consumer in self.consumers_on(id) {
-            let _ = self.close_consumer(consumer, CloseReason::FarEndClosed);
-        }
-        for producer in self.producers_on(id) {
-            let _ = self.close_producer(producer, CloseReason::FarEndClosed);
-        }
     }
 }

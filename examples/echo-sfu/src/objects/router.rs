@@ -9,10 +9,11 @@ use super::direct;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{ConsumerId, ObserverId, ProducerId, RouterId, TransportId};
+use super::link_ends::Named;
 use super::observer_state::ObserverState;
 use super::on_network::{ConsumerOnNetwork, TransportOnNetwork};
 use super::pipe::{NearEnd, PipedTo};
-use super::plain_transport::PlainState;
+use super::plain_state::PlainState;
 use super::producer::{
     ProducerEvent, ProducerOptions, ProducerSource, ProducerState, ProducerStatus,
 };
@@ -288,6 +289,8 @@ impl RouterState {
         }
         let producer = ProducerState::new(transport, options, source, events);
         self.producers.insert(id, producer);
+        // Nobody consumes it yet.
+        self.pass_on_demand(id);
         Ok(())
     }
 
@@ -350,6 +353,7 @@ impl RouterState {
         if let Ok(plain) = self.plain(producer.transport) {
             plain.forget_producer(id);
         }
+        self.forget_named(producer.transport, Named::Producer(id));
         self.forget_idle_pipe(producer.transport);
         Ok(())
     }
@@ -574,9 +578,10 @@ impl RouterState {
     pub(super) fn with_consumer_on_network(
         &mut self,
         id: ConsumerId,
-        act: impl FnOnce(&ConsumerOnNetwork),
+        act: impl Fn(&ConsumerOnNetwork),
     ) -> Result<(), ObjectError> {
-        self.consumer(id)?.on_network.as_ref().map(act);
+        let own = self.consumer(id)?;
+        own.on_network.iter().chain(&own.upper_layers).for_each(act);
         Ok(())
     }
 }

@@ -7,7 +7,8 @@ use str0m::format::{Codec, CodecSpec, FormatParams, PayloadParams};
 use str0m::media::Frequency;
 use thiserror::Error;
 
-use crate::media::{Media, TrackInfo};
+use crate::media::{LayerSsrcs, Media, TrackInfo};
+use crate::rtp::history::MAX_LAYERS;
 use crate::rtp::wire::ExtensionIds;
 
 /// Codecs in one list. No sender has so many.
@@ -289,9 +290,31 @@ pub enum RtpParametersError {
 #[derive(Debug, Clone)]
 pub(super) struct CheckedStream {
     pub(super) media: Media,
-    pub(super) ssrc: u32,
-    pub(super) rtx_ssrc: Option<u32>,
+    /// The smallest first. One, unless it is piped.
+    pub(super) layers: Vec<LayerSsrcs>,
     pub(super) extensions: ExtensionIds,
+}
+
+impl CheckedStream {
+    /// The same with more layers above the first.
+    pub(super) fn with_layers(mut self, upper: &[LayerSsrcs]) -> Result<Self, RtpParametersError> {
+        if upper.len() >= MAX_LAYERS {
+            return Err(RtpParametersError::TooMany(MAX_LAYERS));
+        }
+        let has_rtx = |own: &LayerSsrcs| own.rtx_ssrc.is_some();
+        let is_with_rtx = self.layers.iter().any(has_rtx);
+        if upper.iter().any(|own| has_rtx(own) != is_with_rtx) {
+            return Err(RtpParametersError::HalfOfRtx);
+        }
+        self.layers.extend(upper);
+        let mut taken = BTreeSet::new();
+        let mut ssrcs = self.layers.iter().flat_map(LayerSsrcs::all);
+        if let Some(twice) = ssrcs.find(|ssrc| !taken.insert(*ssrc)) {
+            return Err(RtpParametersError::DuplicateSsrc(twice));
+        }
+        self.media.layers = self.layers.len();
+        Ok(self)
+    }
 }
 
 impl RtpParameters {
@@ -321,8 +344,10 @@ impl RtpParameters {
                 codecs,
                 layers: 1,
             },
-            ssrc,
-            rtx_ssrc: self.rtx_ssrc,
+            layers: vec![LayerSsrcs {
+                ssrc,
+                rtx_ssrc: self.rtx_ssrc,
+            }],
             extensions: check_extensions(&self.extensions)?,
         })
     }

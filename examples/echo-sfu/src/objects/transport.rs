@@ -7,7 +7,7 @@ use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{DataConsumerId, DataProducerId, ProducerId, RouterId, TransportId};
 use super::on_network::TransportOnNetwork;
-use super::plain_transport::PlainState;
+use super::plain_state::PlainState;
 use super::producer::{Producer, ProducerOptions, ProducerSource};
 use super::remote_pipe::{PipeListenerState, RemotePipeState};
 use super::transport_status::{DtlsState, IceState, TransportStatus};

@@ -4,31 +4,38 @@
 //! random bytes; from both of these and the secret come keys for one direction and the other, of what
 //! is said here and of the media, so that none of them crosses the wire and none is used twice. What
 //! follows is messages, each with a code that only who has the key can make, and that is another one
-//! for each place in the order.
+//! for each place in the order. The first one says that who sends it is ready.
 //!
 //! ```text
-//! hello:   "echo-sfu pipe 1\n" and 32 random bytes
-//! message: length of the text (32 bits), text (JSON), HMAC-SHA256 of number (64 bits) and text
+//! hello:   "echo-sfu pipe 2\n" and 32 random bytes
+//! message: length of the body (32 bits), body, HMAC-SHA256 of number (64 bits) and body
+//! body:    JSON; or a message of a data channel, which begins with a byte of 0
 //! ```
 
+mod data_frame;
 mod message;
 mod secret;
 
-pub(crate) use message::{Message, PipedState};
+pub(crate) use message::{Demand, FarEndReason, Message, PipedState};
 pub use secret::{PipeSecret, PipeSecretTooShort};
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
+use crate::objects::DataMessage;
 use crate::rtp::srtp::SrtpKey;
+use data_frame::MAX_DATA_FRAME;
 use secret::Agreed;
 
-const GREETING: &[u8; 16] = b"echo-sfu pipe 1\n";
+const GREETING: &[u8; 16] = b"echo-sfu pipe 2\n";
 const NONCE: usize = 32;
 const HELLO: usize = GREETING.len() + NONCE;
 const LENGTH: usize = 4;
 const CODE: usize = 32;
 /// The longest is one that creates a producer with many codecs.
 const MAX_TEXT: usize = 64 * 1024;
+/// The first message is short. Who has not shown that it has the secret has no more of our memory.
+const MAX_FIRST: usize = 1_024;
 
 /// Why nothing more of the other end is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +52,9 @@ pub(crate) enum LinkError {
     /// It has the secret, and talks nonsense.
     #[error("a message is not understood")]
     NotUnderstood,
+    /// The first thing to say is that one is ready, and that only once.
+    #[error("a message comes before its time, or again")]
+    OutOfOrder,
     /// Our own words come back.
     #[error("the other end repeats what it hears")]
     Echo,
@@ -69,7 +79,16 @@ pub(crate) enum Heard {
         ours: SrtpKey,
         theirs: SrtpKey,
     },
+    /// It has the secret, and takes media at this port. Comes before the next two, and once.
+    Ready {
+        udp_port: u16,
+    },
     Message(Message),
+    /// A message on what the other end calls so.
+    Data {
+        name: u64,
+        message: DataMessage,
+    },
 }
 
 /// One end of a link.
@@ -129,19 +148,36 @@ impl Protocol {
     ///
     /// It is longer than what the other end listens to.
     pub(crate) fn say(&mut self, message: &Message) -> Result<(), LinkError> {
+        let text = serde_json::to_vec(message).map_err(|_| LinkError::NotUnderstood)?;
+        if text.len() > MAX_TEXT {
+            return Err(LinkError::TooLong);
+        }
+        self.say_body(&text)
+    }
+
+    /// Says a message of a data channel.
+    ///
+    /// # Errors
+    ///
+    /// It is longer than what the other end listens to.
+    pub(crate) fn say_data(&mut self, name: u64, message: &DataMessage) -> Result<(), LinkError> {
+        self.say_body(&data_frame::write(name, message))
+    }
+
+    /// Whatever that is: the fuzzer says what nobody else would.
+    pub(crate) fn say_body(&mut self, body: &[u8]) -> Result<(), LinkError> {
         let State::Open(directions) = &mut self.state else {
             return Ok(());
         };
         let [ours, _] = &mut **directions;
-        let text = serde_json::to_vec(message).map_err(|_| LinkError::NotUnderstood)?;
-        let length = u32::try_from(text.len()).map_err(|_| LinkError::TooLong)?;
-        if text.len() > MAX_TEXT {
+        if body.len() > MAX_DATA_FRAME {
             return Err(LinkError::TooLong);
         }
-        let code = hmac::sign(&ours.key, &ours.numbered(&text));
+        let length = u32::try_from(body.len()).map_err(|_| LinkError::TooLong)?;
+        let code = ours.begin(body).sign();
         ours.next += 1;
         self.outgoing.extend(length.to_be_bytes());
-        self.outgoing.extend(&text);
+        self.outgoing.extend(body);
         self.outgoing.extend(code.as_ref());
         Ok(())
     }
@@ -180,16 +216,17 @@ impl Protocol {
                 }
                 State::Open(directions) => {
                     let [_, theirs] = &mut **directions;
-                    let Some(Frame { text, code }) = read_frame(rest)? else {
+                    let is_first = theirs.next == 0;
+                    let longest = if is_first { MAX_FIRST } else { MAX_DATA_FRAME };
+                    let Some(Frame { body, code }) = read_frame(rest, longest)? else {
                         break;
                     };
-                    hmac::verify(&theirs.key, &theirs.numbered(text), code)
+                    let expected = theirs.begin(body).sign();
+                    verify_slices_are_equal(expected.as_ref(), code)
                         .map_err(|_| LinkError::NotAuthentic)?;
                     theirs.next += 1;
-                    let message = serde_json::from_slice(text);
-                    let message = message.map_err(|_| LinkError::NotUnderstood)?;
-                    heard.push(Heard::Message(message));
-                    LENGTH + text.len() + CODE
+                    heard.push(understand(body, is_first)?);
+                    LENGTH + body.len() + CODE
                 }
             };
             taken += used;
@@ -199,14 +236,44 @@ impl Protocol {
     }
 }
 
+#[cfg(fuzzing)]
+impl Protocol {
+    /// How much of what was received is kept, because something is missing.
+    pub(crate) fn kept(&self) -> usize {
+        self.received.len()
+    }
+}
+
 impl Direction {
     const fn new(key: hmac::Key) -> Self {
         Self { key, next: 0 }
     }
 
     /// Said again, or in another order, it is something else.
-    fn numbered(&self, text: &[u8]) -> Vec<u8> {
-        [self.next.to_be_bytes().as_slice(), text].concat()
+    fn begin(&self, body: &[u8]) -> hmac::Context {
+        let mut code = hmac::Context::with_key(&self.key);
+        code.update(&self.next.to_be_bytes());
+        code.update(body);
+        code
+    }
+}
+
+fn understand(body: &[u8], is_first: bool) -> Result<Heard, LinkError> {
+    if data_frame::is_data(body) {
+        let (name, message) = data_frame::read(body).ok_or(LinkError::NotUnderstood)?;
+        return match is_first {
+            true => Err(LinkError::OutOfOrder),
+            false => Ok(Heard::Data { name, message }),
+        };
+    }
+    if body.len() > MAX_TEXT {
+        return Err(LinkError::TooLong);
+    }
+    let message = serde_json::from_slice(body).map_err(|_| LinkError::NotUnderstood)?;
+    match (is_first, message) {
+        (true, Message::Ready { udp_port }) => Ok(Heard::Ready { udp_port }),
+        (false, Message::Ready { .. }) | (true, _) => Err(LinkError::OutOfOrder),
+        (false, message) => Ok(Heard::Message(message)),
     }
 }
 
@@ -222,24 +289,24 @@ fn read_hello(bytes: &[u8]) -> Result<Option<&[u8; NONCE]>, LinkError> {
 
 /// A message as it was received.
 struct Frame<'b> {
-    text: &'b [u8],
+    body: &'b [u8],
     code: &'b [u8],
 }
 
 /// `None` as long as something is missing.
-fn read_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, LinkError> {
+fn read_frame(bytes: &[u8], longest: usize) -> Result<Option<Frame<'_>>, LinkError> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Ok(None);
     };
     let length = u32::from_be_bytes(*length) as usize;
     // Before it has come: who has not the secret must not fill our memory.
-    if length > MAX_TEXT {
+    if length > longest {
         return Err(LinkError::TooLong);
     }
-    let Some((text, rest)) = rest.split_at_checked(length) else {
+    let Some((body, rest)) = rest.split_at_checked(length) else {
         return Ok(None);
     };
-    Ok(rest.get(..CODE).map(|code| Frame { text, code }))
+    Ok(rest.get(..CODE).map(|code| Frame { body, code }))
 }
 
 #[cfg(test)]
@@ -273,10 +340,18 @@ mod tests {
         })
     }
 
-    const CLOSED: Message = Message::Closed { name: 7 };
+    const READY: Message = Message::Ready { udp_port: 9 };
+    const CLOSED: Message = Message::Closed {
+        name: 7,
+        undeliverable: false,
+    };
 
     fn is_closed(heard: &[Heard]) -> bool {
-        matches!(heard, [Heard::Message(Message::Closed { name: 7 })])
+        matches!(heard, [Heard::Message(Message::Closed { name: 7, .. })])
+    }
+
+    fn is_ready(heard: &[Heard]) -> bool {
+        matches!(heard, [Heard::Ready { udp_port: 9 }])
     }
 
     #[test]
@@ -285,12 +360,60 @@ mod tests {
         let [theirs, ours] = greet(&mut one, &mut other);
         assert_ne!(ours.0, ours.1);
         assert_eq!(ours, (theirs.1, theirs.0));
+        one.say(&READY).unwrap();
+        assert!(is_ready(&carry(&mut one, &mut other).unwrap()));
+        other.say(&READY).unwrap();
+        assert!(is_ready(&carry(&mut other, &mut one).unwrap()));
         for _ in 0..3 {
             one.say(&CLOSED).unwrap();
             assert!(is_closed(&carry(&mut one, &mut other).unwrap()));
             other.say(&CLOSED).unwrap();
             assert!(is_closed(&carry(&mut other, &mut one).unwrap()));
         }
+    }
+
+    #[test]
+    fn messages_of_data_channels_go_between_the_others() {
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+        greet(&mut one, &mut other);
+        one.say(&READY).unwrap();
+        let sent = DataMessage::text("hello").on_sub_channels(&[3]);
+        one.say_data(8, &sent).unwrap();
+        one.say(&CLOSED).unwrap();
+        match &carry(&mut one, &mut other).unwrap()[..] {
+            [
+                Heard::Ready { .. },
+                Heard::Data { name: 8, message },
+                Heard::Message(_),
+            ] => assert_eq!(&sent, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn who_is_not_ready_or_ready_twice_is_not_listened_to() {
+        let said = |messages: &[&Message]| {
+            let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+            greet(&mut one, &mut other);
+            for message in messages {
+                one.say(message).unwrap();
+            }
+            carry(&mut one, &mut other).map(|_| ())
+        };
+        assert_eq!(Ok(()), said(&[&READY, &CLOSED]));
+        assert_eq!(Err(LinkError::OutOfOrder), said(&[&CLOSED]));
+        assert_eq!(Err(LinkError::OutOfOrder), said(&[&READY, &READY]));
+        let long = Message::CreateData {
+            name: 1,
+            parameters: Box::default(),
+            label: "x".repeat(MAX_FIRST),
+            state: PipedState {
+                version: 0,
+                paused: false,
+            },
+        };
+        assert_eq!(Ok(()), said(&[&READY, &long]));
+        assert_eq!(Err(LinkError::TooLong), said(&[&long]));
     }
 
     #[test]
@@ -315,7 +438,7 @@ mod tests {
         let said = || {
             let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
             greet(&mut one, &mut other);
-            one.say(&CLOSED).unwrap();
+            one.say(&READY).unwrap();
             let bytes = std::mem::take(&mut one.outgoing);
             (one, other, bytes)
         };

@@ -73,7 +73,7 @@ impl Agreed {
         let root = salt.extract(&secret.0);
         let expand = |purpose: &[u8], count: usize| {
             let mut bytes = vec![0; count];
-            let purpose = [b"echo-sfu pipe 1 ".as_slice(), purpose];
+            let purpose = [b"echo-sfu pipe 2 ".as_slice(), purpose];
             let expanded = root.expand(&purpose, Bytes(count)).ok()?;
             expanded.fill(&mut bytes).ok()?;
             Some(bytes)

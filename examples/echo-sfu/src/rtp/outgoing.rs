@@ -226,6 +226,20 @@ impl OutgoingStream {
     /// The highest layer wanted; `None` for whatever there is.
     pub(crate) fn set_preferred_layer(&mut self, highest: Option<u8>) {
         self.layers.prefer(highest);
+        if self.layers.is_none_wanted() {
+            self.end_stretch();
+        }
+    }
+
+    /// Sends this layer and no other: the receiver has a stream for each.
+    pub(crate) fn send_only(&mut self, layer: u8) {
+        self.layers.restrict(layer);
+    }
+
+    /// The layer of which the receiver wants a key frame when it asks for one.
+    pub(crate) fn layer_asked_for(&self) -> u8 {
+        let only = self.layers.only();
+        only.or(self.current_layer()).unwrap_or(0)
     }
 
     /// What may be sent per second; `None` for whatever it takes. The lowest layer is sent in any

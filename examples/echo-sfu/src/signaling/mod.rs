@@ -5,6 +5,8 @@
 //! has for them, and keeps the limits. What a session is, is objects: a room is a router, a session a
 //! transport on it.
 
+mod data;
+mod offers;
 mod patch;
 mod pipes;
 mod plain;
@@ -20,14 +22,12 @@ use crate::media::TrackInfo;
 use crate::names::{DisplayName, PublisherId, RoomName, SessionToken, random_hex};
 use crate::network::NetworkThreads;
 use crate::objects::{
-    ObjectError, PlainTransport, ProducerId, Purpose, Router, TransportEvent, WebRtcTransport,
-    Worker,
+    DataProducerId, ObjectError, PlainTransport, ProducerId, Purpose, Router, TransportEvent,
+    WebRtcTransport, Worker,
 };
 use crate::operation::{Operation, ReplyTo};
 use crate::sdp::{Offer, OfferedFlow};
 use crate::stats::{Gather, PublisherInfo, RoomInfo, SfuStats, ThreadReport};
-
-pub(crate) use workers::Workers;
 
 /// How often network threads are asked for a sign of life, while there is anybody to serve.
 const PULSE_INTERVAL: Duration = Duration::from_millis(500);
@@ -38,6 +38,7 @@ pub(crate) use patch::matches;
 pub(crate) use pipes::Pipes;
 pub(crate) use plain::PlainHost;
 pub use plain::{PlainEgress, PlainIngress, PlainPlay, PlainPlayed, PlainPublish, PlainPublished};
+pub(crate) use workers::Workers;
 
 /// What a client gets for its offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,7 +213,7 @@ enum SessionTransport {
     /// One for each stream; and until all of them are there, what is to become of them.
     Plain(Vec<PlainTransport>, Option<plain::PlainOpening>),
     /// It is a session of another process.
-    Remote(pipes::RemotePublisher),
+    Remote(offers::RemotePublisher),
 }
 
 /// Where a session belongs.
@@ -239,6 +240,8 @@ struct Publisher {
     /// Empty until the session is open; it is not shown before.
     producers: Vec<ProducerId>,
     tracks: Vec<TrackInfo>,
+    /// Its data channels, as far as other processes are to know of them.
+    data: Vec<DataProducerId>,
 }
 
 /// A session to be opened.
@@ -448,6 +451,7 @@ impl State {
                     viewers: 0,
                     producers: Vec::new(),
                     tracks: Vec::new(),
+                    data: Vec::new(),
                 };
                 if !self.rooms.contains_key(room) {
                     let Some(worker) = self.workers.for_room(self.rooms.len()) else {
@@ -489,11 +493,16 @@ impl State {
         let reply = session.opening.take();
         let outcome = outcome.map_err(ApiError::from).map(|mut transport| {
             if let Some(own) = &self.own {
-                transport.events().hand_to(own, move |state, event| {
-                    if matches!(event, TransportEvent::Closed(_)) {
-                        state.session_ended(key);
-                    }
-                });
+                transport
+                    .events()
+                    .hand_to(own, move |state, event| match event {
+                        TransportEvent::NewDataProducer(id) => state.data_opened(key, id),
+                        TransportEvent::Closed(_) => state.session_ended(key),
+                        TransportEvent::NewDataConsumer(_)
+                        | TransportEvent::IceStateChanged(_)
+                        | TransportEvent::DtlsStateChanged(_)
+                        | TransportEvent::RemoteChanged(_) => {}
+                    });
             }
             let publisher = match &session.place {
                 Place::Publisher(room, id) => {
@@ -517,7 +526,10 @@ impl State {
             answer
         });
         match &outcome {
-            Ok(_) => self.pipe_publisher(key),
+            Ok(_) => {
+                self.pipe_publisher(key, None);
+                self.view_remote_data(key);
+            }
             Err(_) => self.session_ended(key),
         }
         if let Some(reply) = reply {
@@ -567,8 +579,9 @@ impl State {
                     opening.abandon(ApiError::UnknownSession);
                 }
             }
-            // What it is piped from has ended, or will go on without being in the room.
-            Some(SessionTransport::Remote(_)) | None => {}
+            // What it is piped from has ended, or goes on without being in the room.
+            Some(SessionTransport::Remote(_)) => self.remote_session_ended(key),
+            None => {}
         }
         match session.place {
             Place::Echo => {}

@@ -6,95 +6,199 @@
 //! the hub to the room's router. Only what is published here is passed on, so nothing goes in circles.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Place, Publisher, Room, Session, SessionKey, SessionTransport, State};
-use crate::ApiError;
-use crate::media::TrackInfo;
-use crate::names::{DisplayName, PublisherId, RoomName, SessionToken, random_hex};
+use super::offers::{Label, Offers};
+use super::{Place, Session, SessionKey, SessionTransport, State};
 use crate::objects::{
-    ObjectError, PipeListener, PipeListenerEvent, Piped, ProducerEvent, ProducerId, RemotePipe,
-    RemotePipeEvent, Router, TransportId,
+    CloseReason, Consumer, ConsumerEvent, ObjectError, PipeListener, PipeListenerEvent, Piped,
+    ProducerId, RemotePipe, RemotePipeEvent, Router, RouterId, TransportId,
 };
 use crate::pipe_link::PipeSecret;
 
-/// A process that is not there may come.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
-/// What a publisher may consist of.
-const MAX_TRACKS: usize = 8;
+/// From when the hub has failed until there is another one; and between one attempt to listen and the
+/// next. Its worker has been replaced by then, if it was the only one.
+const REMADE_AFTER: Duration = Duration::from_secs(1);
+/// A process that is not there may come. Each attempt in a row waits twice as long as the one before.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const MAX_DOUBLINGS: u32 = 4;
+/// A link that has been there for so long did not break because of what it was told.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What is piped to other processes, and from them.
 #[derive(Debug)]
 pub(crate) struct Pipes {
-    hub: Arc<Router>,
+    /// None from when its worker has failed until it is made again.
+    pub(super) hub: Option<Router>,
+    /// Where others connect: the same place, whichever hub listens there.
+    listen: Option<(SocketAddr, PipeSecret)>,
     listener: Option<PipeListener>,
     /// To whom everything is piped that is published here.
-    to: Vec<(SocketAddr, PipeSecret)>,
-    /// Links to those that are there.
-    links: Vec<RemotePipe>,
+    to: Vec<Target>,
+    /// What others pipe to here.
+    pub(super) offers: Offers,
 }
 
-/// What is told of a producer that is piped.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Label {
-    room: String,
-    publisher: String,
-    name: Option<String>,
-    /// Which of the publisher's tracks, of how many.
-    at: usize,
-    of: usize,
-}
-
-/// A publisher of another process, as far as its tracks are here.
+/// A process to which everything is piped. There is always a link to it, or an attempt under way, or
+/// one to come; never two of these.
 #[derive(Debug)]
-pub(super) struct RemotePublisher {
-    tracks: Vec<Option<(ProducerId, TrackInfo)>>,
+struct Target {
+    remote: SocketAddr,
+    secret: PipeSecret,
+    link: Option<Link>,
+    /// Attempts in a row of which nothing came that lasted.
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Link {
+    pipe: RemotePipe,
+    since: Instant,
+}
+
+impl Target {
+    /// How long the next attempt has to wait, after one more that was in vain.
+    fn wait(&mut self) -> Duration {
+        let wait = FIRST_WAIT * (1 << self.failures.min(MAX_DOUBLINGS));
+        self.failures = self.failures.saturating_add(1);
+        wait
+    }
 }
 
 impl Pipes {
     pub(crate) fn new(
         hub: Router,
-        listener: Option<PipeListener>,
+        listener: Option<(PipeListener, PipeSecret)>,
         to: Vec<(SocketAddr, PipeSecret)>,
     ) -> Self {
+        let (listener, secret) = listener.unzip();
+        let address = listener.as_ref().map(PipeListener::local_address);
+        let to = to.into_iter().map(|(remote, secret)| Target {
+            remote,
+            secret,
+            link: None,
+            failures: 0,
+        });
         Self {
-            hub: Arc::new(hub),
+            hub: Some(hub),
+            listen: address.zip(secret),
             listener,
-            to,
-            links: Vec::new(),
+            to: to.collect(),
+            offers: Offers::default(),
         }
+    }
+
+    fn is_of_hub(&self, id: RouterId) -> bool {
+        self.hub.as_ref().is_some_and(|hub| hub.id() == id)
+    }
+
+    pub(super) const fn has_targets(&self) -> bool {
+        !self.to.is_empty()
+    }
+
+    /// The links that there are, or this one if it is there.
+    pub(super) fn links_to(&self, only: Option<TransportId>) -> impl Iterator<Item = &RemotePipe> {
+        let links = self.to.iter().filter_map(|target| target.link.as_ref());
+        let links = links.map(|link| &link.pipe);
+        links.filter(move |link| only.is_none_or(|only| link.id() == only))
     }
 }
 
 impl State {
     pub(super) fn begin_pipes(&mut self) {
-        let (Some(pipes), Some(own)) = (&mut self.pipes, &self.own) else {
+        let Some(pipes) = &mut self.pipes else {
             return;
         };
-        if let Some(listener) = &mut pipes.listener {
+        let listener = pipes.listener.take();
+        self.watch_hub();
+        if let Some(listener) = listener {
+            self.watch_listener(listener);
+        }
+        let targets = self.pipes.as_ref().map_or(0, |pipes| pipes.to.len());
+        for at in 0..targets {
+            self.connect_to_process(at);
+        }
+    }
+
+    fn watch_hub(&mut self) {
+        if let (Some(pipes), Some(own)) = (&mut self.pipes, &self.own)
+            && let Some(hub) = &mut pipes.hub
+        {
+            let id = hub.id();
+            hub.events()
+                .hand_to(own, move |state, _| state.hub_failed(id));
+        }
+    }
+
+    /// With it went the links, which are told one by one, and what came by them.
+    fn hub_failed(&mut self, id: RouterId) {
+        if let Some(pipes) = self.pipes.as_mut().filter(|pipes| pipes.is_of_hub(id)) {
+            tracing::error!("the worker of the pipes to other processes has failed");
+            pipes.hub = None;
+            pipes.listener = None;
+            self.after(REMADE_AFTER, Self::remake_hub);
+        }
+    }
+
+    fn remake_hub(&mut self) {
+        let Some(pipes) = self.pipes.as_mut().filter(|pipes| pipes.hub.is_none()) else {
+            return;
+        };
+        let Some(worker) = self.workers.for_hub() else {
+            return self.after(REMADE_AFTER, Self::remake_hub);
+        };
+        pipes.hub = Some(worker.begin_router());
+        self.watch_hub();
+        self.listen_again();
+    }
+
+    fn listen_again(&mut self) {
+        let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
+            return;
+        };
+        let (Some(hub), Some((bind, secret))) = (&pipes.hub, &pipes.listen) else {
+            return;
+        };
+        let id = hub.id();
+        let listening = hub.listen_for_pipes(*bind, secret.clone());
+        listening.hand_to(own, move |state, outcome| {
+            let is_current = state.pipes.as_ref().is_some_and(|own| own.is_of_hub(id));
+            match outcome {
+                _ if !is_current => {}
+                Ok(listener) => state.watch_listener(listener),
+                Err(error) => {
+                    tracing::warn!(%error, "listening for pipes again in a while");
+                    state.after(REMADE_AFTER, move |state| {
+                        if state.pipes.as_ref().is_some_and(|own| own.is_of_hub(id)) {
+                            state.listen_again();
+                        }
+                    });
+                }
+            }
+        });
+    }
+
+    fn watch_listener(&mut self, mut listener: PipeListener) {
+        if let (Some(pipes), Some(own)) = (&mut self.pipes, &self.own) {
             listener.events().hand_to(own, |state, event| {
                 if let PipeListenerEvent::Connected(id) = event {
                     state.process_connected(id);
                 }
             });
-        }
-        for at in 0..pipes.to.len() {
-            self.connect_to_process(at);
+            pipes.listener = Some(listener);
         }
     }
 
     /// Another process pipes to here.
     fn process_connected(&mut self, id: TransportId) {
-        if let (Some(pipes), Some(own)) = (&self.pipes, &self.own) {
-            let pipe = pipes.hub.remote_pipe(id);
-            pipe.hand_to(own, |state, outcome| {
+        if let (Some(pipes), Some(own)) = (&self.pipes, &self.own)
+            && let Some(hub) = &pipes.hub
+        {
+            hub.remote_pipe(id).hand_to(own, |state, outcome| {
                 if let (Ok(mut pipe), Some(own)) = (outcome, &state.own) {
+                    let id = pipe.id();
                     pipe.events()
-                        .hand_to(own, |state, event| state.process_pipes(event));
+                        .hand_to(own, move |state, event| state.process_pipes(id, event));
                 }
             });
         }
@@ -104,54 +208,82 @@ impl State {
         let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
             return;
         };
-        if let Some((remote, secret)) = pipes.to.get(at) {
-            let connected = pipes.hub.connect_pipe(*remote, secret.clone());
-            connected.hand_to(own, move |state, outcome| state.link_made(at, outcome));
+        let Some(target) = pipes.to.get(at) else {
+            return;
+        };
+        let Some(hub) = &pipes.hub else {
+            return self.after(REMADE_AFTER, move |state| state.connect_to_process(at));
+        };
+        let connected = hub.connect_pipe(target.remote, target.secret.clone());
+        connected.hand_to(own, move |state, outcome| state.link_made(at, outcome));
+    }
+
+    fn connect_again(&mut self, at: usize) {
+        let target = self.pipes.as_mut().and_then(|pipes| pipes.to.get_mut(at));
+        if let Some(target) = target {
+            let wait = target.wait();
+            self.after(wait, move |state| state.connect_to_process(at));
         }
     }
 
     fn link_made(&mut self, at: usize, outcome: Result<RemotePipe, ObjectError>) {
+        let mut pipe = match outcome {
+            Ok(pipe) => pipe,
+            Err(error) => {
+                tracing::info!(%error, "trying again in a while");
+                return self.connect_again(at);
+            }
+        };
         let (Some(pipes), Some(own)) = (&mut self.pipes, &self.own) else {
             return;
         };
-        let mut link = match outcome {
-            Ok(link) => link,
-            Err(error) => {
-                tracing::info!(%error, "trying again in a while");
-                // Refused only when the thread is quitting.
-                let again = own.post_delayed(TRY_AGAIN, move |state| state.connect_to_process(at));
-                drop(again);
-                return;
-            }
+        let Some(target) = pipes.to.get_mut(at) else {
+            return;
         };
-        let id = link.id();
-        link.events().hand_to(own, move |state, event| {
+        // What it says before it is kept here waits to be read.
+        pipe.events().hand_to(own, move |state, event| {
             if let RemotePipeEvent::Closed(_) = event {
-                if let Some(pipes) = &mut state.pipes {
-                    pipes.links.retain(|link| link.id() != id);
-                }
-                // Not at once: it may break for a reason that has not gone.
-                if let Some(own) = &state.own {
-                    drop(own.post_delayed(TRY_AGAIN, move |state| state.connect_to_process(at)));
-                }
+                state.link_broken(at);
             }
         });
-        pipes.links.push(link);
+        let since = rtc_thread::now();
+        let new = Some(pipe.id());
+        target.link = Some(Link { pipe, since });
         let sessions = self.sessions.iter();
         let local = sessions.filter(|(_, session)| !session.is_remote());
         for key in local.map(|(key, _)| *key).collect::<Vec<_>>() {
-            self.pipe_publisher(key);
+            self.pipe_publisher(key, new);
+            self.pipe_all_data(key, new);
         }
     }
 
-    /// Pipes what a session publishes to every process that is there. Again, it is the same pipe.
-    pub(super) fn pipe_publisher(&mut self, key: SessionKey) {
+    fn link_broken(&mut self, at: usize) {
+        let target = self.pipes.as_mut().and_then(|pipes| pipes.to.get_mut(at));
+        let Some(target) = target else {
+            return;
+        };
+        let lasted = target.link.take().map(|link| {
+            let now = rtc_thread::now();
+            now.saturating_duration_since(link.since)
+        });
+        if lasted.is_some_and(|lasted| lasted >= STEADY) {
+            target.failures = 0;
+        }
+        self.connect_again(at);
+    }
+
+    /// Pipes what a session publishes to every process that is there, or to a new one only.
+    pub(super) fn pipe_publisher(&self, key: SessionKey, only: Option<TransportId>) {
         let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
             return;
         };
-        if pipes.links.is_empty() {
+        let Some(hub) = pipes
+            .hub
+            .as_ref()
+            .filter(|_| pipes.links_to(only).next().is_some())
+        else {
             return;
-        }
+        };
         let Some(Place::Publisher(name, id)) = self.sessions.get(&key).map(|own| &own.place) else {
             return;
         };
@@ -172,143 +304,75 @@ impl State {
             let Ok(label) = serde_json::to_string(&label) else {
                 continue;
             };
-            let piped = room.router.pipe(*producer, &pipes.hub);
+            let piped = room.router.pipe(*producer, hub);
             piped.hand_to(own, move |state, outcome| {
-                let links = state.pipes.as_ref().map_or(&[][..], |pipes| &pipes.links);
                 // If it is closed already, there is nothing to be piped.
                 if let Ok(Piped { producer, .. }) = outcome {
-                    for link in links {
-                        drop(link.pipe(producer.id(), &label));
-                    }
+                    state.pipe_to_processes(producer.id(), &label, only);
+                }
+            });
+        }
+    }
+
+    fn pipe_to_processes(&self, producer: ProducerId, label: &str, only: Option<TransportId>) {
+        let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
+            return;
+        };
+        for link in pipes.links_to(only) {
+            let piped = link.pipe(producer, label);
+            piped.hand_to(own, |state, outcome| match outcome {
+                Ok(consumer) => state.watch_piped(consumer),
+                // It may be closed already, which is as it should be.
+                Err(error) => tracing::info!(%error, "something is not piped"),
+            });
+        }
+    }
+
+    fn watch_piped(&self, mut consumer: Consumer) {
+        if let Some(own) = &self.own {
+            consumer.events().hand_to(own, |_, event| {
+                if let ConsumerEvent::Closed(
+                    reason @ (CloseReason::FarEndFull | CloseReason::Refused),
+                ) = event
+                {
+                    tracing::warn!(?reason, "another process does not take what is piped to it");
                 }
             });
         }
     }
 
     /// What another process tells.
-    fn process_pipes(&mut self, event: RemotePipeEvent) {
-        if let RemotePipeEvent::Produced {
-            producer,
-            track,
-            label,
-        } = event
-            && let Err(error) = self.add_remote(producer, track, &label)
-        {
-            tracing::info!(%error, "what another process publishes is not taken");
-        }
-    }
-
-    fn add_remote(
-        &mut self,
-        producer: ProducerId,
-        track: TrackInfo,
-        label: &str,
-    ) -> Result<(), ApiError> {
-        let not_understood = |error: String| ApiError::BadStream(error);
-        let label: Label =
-            serde_json::from_str(label).map_err(|error| not_understood(error.to_string()))?;
-        if label.of > MAX_TRACKS || label.at >= label.of {
-            return Err(not_understood("a publisher of too many tracks".to_owned()));
-        }
-        let room: RoomName = label.room.parse()?;
-        let id: PublisherId = label.publisher.parse()?;
-        let name = label.name.map(|name| name.parse()).transpose()?;
-        let key = self.remote_publisher(room.clone(), id, name, label.of)?;
-        let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
-            return Err(ApiError::ShuttingDown);
-        };
-        let Some(Room { router, .. }) = self.rooms.get(&room) else {
-            return Err(ApiError::ShuttingDown);
-        };
-        let (at, piped) = (label.at, pipes.hub.pipe(producer, router));
-        piped.hand_to(own, move |state, outcome| match (outcome, &state.own) {
-            (Ok(Piped { mut producer, .. }), Some(own)) => {
-                producer.events().hand_to(own, move |state, event| {
-                    if let ProducerEvent::Closed(_) = event {
-                        state.session_ended(key);
-                    }
-                });
-                state.remote_track_is_there(key, at, producer.id(), track);
+    fn process_pipes(&mut self, link: TransportId, event: RemotePipeEvent) {
+        match event {
+            RemotePipeEvent::Produced {
+                producer,
+                track,
+                label,
+            } => {
+                if let Err(error) = self.offered(link, producer, track, &label) {
+                    tracing::info!(%error, "what another process publishes is not taken");
+                }
             }
-            _ => state.session_ended(key),
-        });
-        Ok(())
+            RemotePipeEvent::ProducedData { producer, label } => {
+                if let Err(error) = self.data_offered(link, producer, &label) {
+                    tracing::info!(%error, "data of another process is not taken");
+                }
+            }
+            RemotePipeEvent::Closed(_) => self.all_withdrawn(link),
+        }
     }
 
-    /// The session that stands for a publisher of another process.
-    fn remote_publisher(
-        &mut self,
-        room: RoomName,
-        id: PublisherId,
-        name: Option<DisplayName>,
-        tracks: usize,
-    ) -> Result<SessionKey, ApiError> {
-        let publishers = self.rooms.get(&room).map(|room| room.publishers.iter());
-        let known = publishers.and_then(|mut all| all.find(|(_, own)| own.id == id));
-        if let Some((key, _)) = known {
-            let is_remote = self.sessions.get(key).is_some_and(Session::is_remote);
-            // Nobody else's publisher can be joined.
-            return match is_remote {
-                true => Ok(*key),
-                false => Err(ApiError::UnknownPublisher(id.to_string())),
-            };
-        }
-        self.check_room(&room)?;
-        self.check_sessions()?;
-        self.sessions_ever += 1;
-        let key = SessionKey(self.sessions_ever);
-        let place = Place::Publisher(room, id);
-        if !self.note_place(key, &place, name) {
-            return Err(ApiError::ShuttingDown);
-        }
-        self.take_pulses_later();
-        let session = Session {
-            // Told to nobody.
-            token: SessionToken::random(),
-            entity_tag: random_hex::<8>(),
-            remote_ufrag: None,
-            place,
-            opening: None,
-            transport: Some(SessionTransport::Remote(RemotePublisher {
-                tracks: vec![None; tracks],
-            })),
-        };
-        self.sessions.insert(key, session);
-        Ok(key)
-    }
-
-    fn remote_track_is_there(
-        &mut self,
-        key: SessionKey,
-        at: usize,
-        producer: ProducerId,
-        track: TrackInfo,
-    ) {
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return;
-        };
-        let Some(SessionTransport::Remote(remote)) = &mut session.transport else {
-            return;
-        };
-        if let Some(place) = remote.tracks.get_mut(at) {
-            *place = Some((producer, track));
-        }
-        // With the last of its tracks it is shown.
-        let tracks: Option<Vec<_>> = remote.tracks.iter().cloned().collect();
-        let (Some(tracks), Place::Publisher(room, _)) = (tracks, &session.place) else {
-            return;
-        };
-        let room = self.rooms.get_mut(room);
-        if let Some(own) = room.and_then(|room| room.publishers.get_mut(&key)) {
-            let own: &mut Publisher = own;
-            own.since = Instant::now();
-            (own.producers, own.tracks) = tracks.into_iter().unzip();
+    /// Has the signaling thread do something in a while.
+    pub(super) fn after(&self, wait: Duration, act: impl FnOnce(&mut Self) + Send + 'static) {
+        if let Some(own) = &self.own {
+            // Refused only when the thread is quitting.
+            drop(own.post_delayed(wait, act));
         }
     }
 }
 
 impl Session {
-    fn is_remote(&self) -> bool {
+    pub(super) fn is_remote(&self) -> bool {
         matches!(self.transport, Some(SessionTransport::Remote(_)))
     }
 }

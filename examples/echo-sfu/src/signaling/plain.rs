@@ -460,7 +460,7 @@ impl State {
                     publisher,
                     streams: producers.into_values().map(|(_, stream)| stream).collect(),
                 }));
-                self.pipe_publisher(key);
+                self.pipe_publisher(key, None);
             }
             (
                 Some(PlainPurpose::Play {

@@ -93,6 +93,11 @@ impl Workers {
         Some(&self.alive(number as usize)?.echo)
     }
 
+    /// The worker for what links this process to others: any that has not failed.
+    pub(super) fn for_hub(&self) -> Option<&Worker> {
+        Some(&self.alive(0)?.worker)
+    }
+
     /// All workers, whether or not they have failed.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Worker> {
         self.places.iter().map(|place| &place.worker)

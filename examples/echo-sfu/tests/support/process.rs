@@ -70,6 +70,16 @@ impl Process {
         let _ = kill_process(Pid::from_child(&self.child), Signal::INT);
     }
 
+    /// Has it stand still.
+    pub(crate) fn stop(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
         wait_for(&format!("{} ends", self.name), || {

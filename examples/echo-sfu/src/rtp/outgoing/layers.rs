@@ -18,6 +18,8 @@ pub(super) struct Layers {
     sending: Millis,
     heard_at: Millis,
     preferred: Option<u8>,
+    /// If there is to be no other than this one, come what may.
+    only: Option<u8>,
     budget: Option<BitRate>,
     target: Option<u8>,
     chosen_at: Millis,
@@ -62,6 +64,7 @@ impl Layers {
             sending: Millis(0),
             heard_at: Millis(0),
             preferred: None,
+            only: None,
             budget: None,
             target: None,
             chosen_at: Millis(0),
@@ -74,16 +77,42 @@ impl Layers {
     pub(super) fn forget_source(&mut self) {
         *self = Self {
             preferred: self.preferred,
+            only: self.only,
             budget: self.budget,
             ..Self::new()
         };
     }
 
-    /// `None` if there is no such layer.
+    /// Forwards this layer, or nothing.
+    pub(super) fn restrict(&mut self, only: u8) {
+        self.only = Some(only);
+        self.choose();
+    }
+
+    /// Whether the only layer that would be forwarded is above those that are wanted.
+    pub(super) fn is_none_wanted(&self) -> bool {
+        let highest = self.preferred.unwrap_or(u8::MAX);
+        self.only.is_some_and(|only| only > highest)
+    }
+
+    pub(super) const fn only(&self) -> Option<u8> {
+        self.only
+    }
+
+    /// `None` if there is no such layer, or it is not wanted in any case.
     pub(super) fn hear(&mut self, now: Millis, packet: &MediaPacket) -> Option<Order> {
+        let is_other = self.only.is_some_and(|only| only != packet.layer);
+        let is_left_out = is_other || self.is_none_wanted();
         let layer = self.layers.get_mut(usize::from(packet.layer))?;
         self.sending.0 += now.since(self.heard_at).min(SILENCE).0;
         self.heard_at = self.heard_at.max(now);
+        if is_left_out {
+            // It tells that time passes, and so whether the other one is missing.
+            if now.since(self.chosen_at) >= CHOICE_INTERVAL {
+                self.choose();
+            }
+            return None;
+        }
         let was_there = layer.is_there(self.sending);
         layer.heard_at = Some(self.sending);
         layer.rate.add(now, packet.payload.len());
@@ -183,6 +212,11 @@ impl Layers {
 
     /// The lowest there is, if nothing else will do. `None` if there is none at all.
     fn best(&mut self) -> Option<u8> {
+        if let Some(only) = self.only {
+            let layer = self.layers.get(usize::from(only))?;
+            let is_wanted = !self.is_none_wanted() && layer.is_there(self.sending);
+            return is_wanted.then_some(only);
+        }
         let highest_wanted = self.preferred.unwrap_or(u8::MAX);
         let mut lowest = None;
         for layer in (0..MAX_LAYERS as u8).rev() {
@@ -305,6 +339,21 @@ mod tests {
             source.send(1000, &[0, 500, 2000]),
             "the lowest there is"
         );
+    }
+
+    #[test]
+    fn one_layer_only_if_that_is_wanted_whatever_else_there_is() {
+        let mut source = Source::new();
+        source.layers.expect(Millis(1000), &[0, 1, 2]);
+        source.layers.restrict(1);
+        source.layers.afford(Some(BitRate(1)));
+        assert_eq!(Some(1), source.layers.target());
+        assert_eq!(Some(1), source.send(400, &[100, 0, 2000]));
+        assert_eq!(None, source.send(400, &[100, 0, 2000]), "it is missing");
+        assert_eq!(Some(1), source.send(20, &ALL));
+        source.layers.forget_source();
+        assert_eq!(None, source.layers.target());
+        assert_eq!(Some(1), source.send(20, &ALL));
     }
 
     #[test]

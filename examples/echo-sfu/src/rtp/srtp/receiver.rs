@@ -1,14 +1,15 @@
 //! Packets on their way in.
 
 use super::cipher::{Cipher, Direction, Protocol};
-use super::replay::Streams;
+use super::replay::{STREAMS_OF_A_CLIENT, STREAMS_OF_MANY, Streams};
 use super::{RtpIdentity, SrtpError, SrtpKey, read_u32};
 
 /// Reads what was protected with one key. What is refused changes nothing here.
 ///
 /// Of each sender it knows how often its sequence numbers have wrapped, and which of its last 128
-/// packets came. It does so for the 64 senders heard last: one that was pushed out, and whose numbers
-/// have wrapped, is not understood again.
+/// packets came. It does so for the 56 senders heard last at least, or for 3,584 if there may be
+/// [many](Self::of_many): one that was pushed out, and whose numbers have wrapped, is not understood
+/// again.
 #[derive(Debug)]
 pub(crate) struct SrtpReceiver {
     rtp: Cipher,
@@ -25,12 +26,21 @@ impl SrtpReceiver {
         )
     }
 
+    /// For an end that sends what hundreds of others do.
+    pub(crate) fn of_many(key: &SrtpKey) -> Self {
+        Self {
+            rtp_streams: Streams::new(STREAMS_OF_MANY),
+            rtcp_streams: Streams::new(STREAMS_OF_MANY),
+            ..Self::new(key)
+        }
+    }
+
     pub(super) fn with_ciphers(rtp: Cipher, rtcp: Cipher) -> Self {
         Self {
             rtp,
             rtcp,
-            rtp_streams: Streams::default(),
-            rtcp_streams: Streams::default(),
+            rtp_streams: Streams::new(STREAMS_OF_A_CLIENT),
+            rtcp_streams: Streams::new(STREAMS_OF_A_CLIENT),
         }
     }
 

@@ -1,12 +1,17 @@
 //! What was received of whom, so that nothing is taken twice.
 
+use std::collections::HashMap;
+
 use super::SrtpError;
 
 /// How far behind the newest packet one may come.
 const WINDOW: u64 = u128::BITS as u64;
-/// Senders beyond that many push out the one least recently heard. Only those who have the key get
-/// here, but they may change their SSRC as often as they like.
-pub(super) const STREAMS_MAX: usize = 64;
+/// Senders beyond so many push out those least recently heard. Only those who have the key get here,
+/// but they may change their SSRC as often as they like.
+pub(super) const STREAMS_OF_A_CLIENT: usize = 64;
+/// The same where there may be hundreds of producers, with three layers each and RTX, and with room for
+/// those that have ended.
+pub(super) const STREAMS_OF_MANY: usize = 4_096;
 /// Half of all sequence numbers.
 const HALF: u16 = 1 << 15;
 
@@ -72,46 +77,55 @@ impl ReplayWindow {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stream {
-    ssrc: u32,
     heard_at: u64,
     window: ReplayWindow,
 }
 
-/// Every sender that was heard lately. Few, so that looking at each is the fastest way to find one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Every sender that was heard lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Streams {
-    streams: Vec<Stream>,
+    streams: HashMap<u32, Stream>,
+    limit: usize,
     /// Counts packets, as a clock.
     heard: u64,
 }
 
 impl Streams {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            streams: HashMap::new(),
+            limit,
+            heard: 0,
+        }
+    }
+
     pub(super) fn window(&self, ssrc: u32) -> Option<&ReplayWindow> {
-        let mut streams = self.streams.iter();
-        streams
-            .find(|stream| stream.ssrc == ssrc)
-            .map(|stream| &stream.window)
+        self.streams.get(&ssrc).map(|stream| &stream.window)
     }
 
     /// Only for packets that are authentic.
     pub(super) fn note(&mut self, ssrc: u32, index: u64) {
         self.heard += 1;
         let heard_at = self.heard;
-        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.ssrc == ssrc) {
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
             stream.window.note(index);
             stream.heard_at = heard_at;
             return;
         }
-        let new = Stream {
-            ssrc,
-            heard_at,
-            window: ReplayWindow::starting_with(index),
-        };
-        if self.streams.len() < STREAMS_MAX {
-            self.streams.push(new);
-        } else if let Some(quietest) = self.streams.iter_mut().min_by_key(|s| s.heard_at) {
-            *quietest = new;
+        if self.streams.len() >= self.limit {
+            self.forget_the_quietest();
         }
+        let window = ReplayWindow::starting_with(index);
+        self.streams.insert(ssrc, Stream { heard_at, window });
+    }
+
+    /// An eighth of them, so that whoever comes with a new SSRC each time has all of them looked at
+    /// rarely.
+    fn forget_the_quietest(&mut self) {
+        let mut heard: Vec<_> = self.streams.values().map(|own| own.heard_at).collect();
+        let (_, limit, _) = heard.select_nth_unstable(self.limit / 8);
+        let limit = *limit;
+        self.streams.retain(|_, own| own.heard_at >= limit);
     }
 }
 
@@ -161,16 +175,18 @@ mod tests {
     }
 
     #[test]
-    fn the_sender_least_recently_heard_is_forgotten() {
-        let mut streams = Streams::default();
-        let all = 0..STREAMS_MAX as u32;
+    fn the_senders_least_recently_heard_are_forgotten() {
+        let mut streams = Streams::new(STREAMS_OF_MANY);
+        let all = 0..STREAMS_OF_MANY as u32;
         for ssrc in all.clone() {
             streams.note(ssrc, 7);
         }
         streams.note(0, 8);
-        streams.note(1_000, 9);
+        streams.note(100_000, 9);
         assert!(streams.window(1).is_none());
-        assert!(all.filter(|ssrc| streams.window(*ssrc).is_some()).count() == STREAMS_MAX - 1);
-        assert_eq!(Ok(()), streams.window(1_000).unwrap().check(8));
+        let left = all.filter(|ssrc| streams.window(*ssrc).is_some()).count();
+        assert_eq!(STREAMS_OF_MANY - STREAMS_OF_MANY / 8, left);
+        assert!(streams.window(0).is_some());
+        assert_eq!(Ok(()), streams.window(100_000).unwrap().check(8));
     }
 }
