@@ -119,7 +119,7 @@ impl Network {
     pub(crate) fn open_direct(&mut self, id: TransportId, owner: RouterAddress) {
         let mut state = self.0.borrow_mut();
         let transport = Transport::new(Kind::Direct(Box::default()), owner);
-        state.transports.insert(id, transport);
+        state.add_transport(id, transport);
         state.count_objects();
     }
 

@@ -157,6 +157,8 @@ struct State {
     /// In their order, since all of them are gone through at times: what that sends is to be in the
     /// same order every time.
     transports: BTreeMap<TransportId, Transport>,
+    /// How many there have been.
+    opened: u64,
     /// Producers whose media arrives here.
     sources: HashMap<ProducerId, Source>,
     /// Producers that have consumers here, wherever their media arrives.
@@ -204,6 +206,7 @@ impl Network {
             peers: Vec::new(),
             demux: Demux::default(),
             transports: BTreeMap::new(),
+            opened: 0,
             sources: HashMap::new(),
             fan_outs: HashMap::new(),
             consumers: HashMap::new(),
@@ -492,7 +495,7 @@ impl State {
         };
         let transport = Transport::new(Kind::WebRtc(Box::new(rtc)), owner);
         self.demux.insert(id, ufrag);
-        self.transports.insert(id, transport);
+        self.add_transport(id, transport);
         for (wanted, line) in paired {
             let (consumer, producer) = (wanted.consumer, wanted.origin.producer);
             let accepted = line.codecs.as_slice().into();

@@ -188,7 +188,7 @@ impl State {
         let silence = silence_limit.map(|limit| (limit, now));
         let transport = PlainTransport::new(id, (rtp, rtcp), learns, silence, sender, ssrc);
         let transport = Transport::new(Kind::Plain(Box::new(transport)), owner);
-        self.transports.insert(id, transport);
+        self.add_transport(id, transport);
         self.count_objects();
         self.sweep_later();
         self.report_later();

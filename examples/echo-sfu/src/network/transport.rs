@@ -33,6 +33,8 @@ pub(super) struct Transport {
     pub(super) known_downlink: Option<BitRate>,
     pub(super) packets_in: u64,
     pub(super) bytes_in: u64,
+    /// When its turn is to report.
+    pub(super) turn: u64,
 }
 
 /// What a transport is made of.
@@ -100,6 +102,7 @@ impl Transport {
             known_downlink: None,
             packets_in: 0,
             bytes_in: 0,
+            turn: 0,
         }
     }
 
