@@ -685,12 +685,7 @@ impl State {
                 owner.post(move |router| router.downlink_estimated(id, downlink));
             }
         }
-        for (id, status) in std::mem::take(&mut self.outbox.observed) {
-            if let Some(transport) = self.transports.get(&id) {
-                let owner = &transport.owner;
-                owner.post(move |router| router.transport_observed(id, status));
-            }
-        }
+        self.tell_statuses();
         self.count_objects();
         self.flush();
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use socket_server::SendBatch;
 
 use super::channels::DataOutbox;
-use crate::objects::{ProducerId, TransportId, TransportStatus};
+use crate::objects::{ProducerId, TransportId};
 use crate::rtp::packet::MediaPacket;
 use crate::rtp::rate::BitRate;
 use crate::rtp::rtcp::Rtcp;
@@ -21,8 +21,8 @@ pub(super) struct Outbox {
     pub(super) reports: Vec<(TransportId, Rtcp)>,
     /// What the downlinks of clients seem to carry, if that limits anything.
     pub(super) downlinks: Vec<(TransportId, Option<BitRate>)>,
-    /// Transports of which the application may want to know how they are.
-    pub(super) observed: Vec<(TransportId, TransportStatus)>,
+    /// Transports that are not any more what was told of them.
+    pub(super) observed: Vec<TransportId>,
     /// Transports with sockets of their own on which something waits to be sent.
     pub(super) touched: Vec<TransportId>,
     pub(super) data: DataOutbox,

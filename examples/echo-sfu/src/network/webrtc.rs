@@ -321,7 +321,7 @@ impl WebRtcTransport {
         if !self.connected && is_dtls(datagram) && self.validated.contains(&source) {
             self.progress.dtls = self.progress.dtls.max(DtlsState::Connecting);
         }
-        self.tell_status(outbox);
+        self.note_status(outbox);
         deadline
     }
 
@@ -378,7 +378,7 @@ impl WebRtcTransport {
         let outcome = self.rtc.handle_input(Input::Timeout(now));
         self.end_if_failed(outcome, outbox);
         let deadline = self.drain(now, outbox);
-        self.tell_status(outbox);
+        self.note_status(outbox);
         deadline
     }
 

@@ -15,9 +15,10 @@ pub(super) fn check_names(offer: &str) -> Result<(), ApiError> {
     let sections = offer.split("\nm=").skip(1);
     for (at, section) in sections.enumerate() {
         let is_refused = section.split(' ').nth(1) == Some("0");
-        let mut lines = section.lines();
+        // The last line of a section has lost its end.
+        let lines = || section.lines().map(str::trim_end);
         // Compared as str0m does, which knows the first few characters.
-        let name = lines.find_map(|line| line.strip_prefix("a=mid:"));
+        let name = lines().find_map(|line| line.strip_prefix("a=mid:"));
         match name.map(Mid::from) {
             Some(name) if !names.insert(name) => {
                 return refuse(format!("a media line named '{name}' is there twice"));
@@ -27,9 +28,7 @@ pub(super) fn check_names(offer: &str) -> Result<(), ApiError> {
             }
             _ => {}
         }
-        let sources = section
-            .lines()
-            .filter_map(|line| line.strip_prefix("a=ssrc:"));
+        let sources = lines().filter_map(|line| line.strip_prefix("a=ssrc:"));
         let numbers = sources.filter_map(|source| source.split(' ').next()?.parse::<u32>().ok());
         for number in numbers {
             if *owners.entry(number).or_insert(at) != at {
@@ -73,7 +72,7 @@ mod tests {
                 "twice",
             ),
         ] {
-            let refused = check(&[&sections[0], &sections[1]]).unwrap_err();
+            let refused = check(&[&sections[0], &sections[1]]).expect_err(reason);
             assert!(refused.contains(reason), "{refused}");
         }
     }

@@ -44,6 +44,22 @@ impl State {
     }
 }
 
+impl State {
+    /// Tells how transports are: once for all that has happened in a turn, lest a client that is here
+    /// and there by turns keep a worker busy.
+    pub(in crate::network) fn tell_statuses(&mut self) {
+        for id in std::mem::take(&mut self.outbox.observed) {
+            let Some(transport) = self.transports.get_mut(&id) else {
+                continue;
+            };
+            if let Some(status) = transport.webrtc().and_then(WebRtcTransport::status_news) {
+                let owner = &transport.owner;
+                owner.post(move |router| router.transport_observed(id, status));
+            }
+        }
+    }
+}
+
 impl WebRtcTransport {
     /// An authentic check has come, which may say where the client wants to be sent media.
     pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>) {
@@ -58,15 +74,23 @@ impl WebRtcTransport {
         };
     }
 
-    /// Tells how it is, if that is news.
-    pub(super) fn tell_status(&mut self, outbox: &mut Outbox) {
-        let status = TransportStatus {
+    /// How it is now, if that is not what was told last.
+    fn status_news(&mut self) -> Option<TransportStatus> {
+        let status = self.status();
+        (std::mem::replace(&mut self.told, status) != status).then_some(status)
+    }
+
+    fn status(&self) -> TransportStatus {
+        TransportStatus {
             remote: self.destination,
             ..self.progress
-        };
-        if status != self.told {
-            self.told = status;
-            outbox.observed.push((self.id, status));
+        }
+    }
+
+    /// Notes that how it is has to be told, if that is news.
+    pub(super) fn note_status(&self, outbox: &mut Outbox) {
+        if self.status() != self.told {
+            outbox.observed.push(self.id);
         }
     }
 
