@@ -8,6 +8,7 @@
 mod arriving;
 mod channels;
 mod consumer;
+mod consumers;
 mod data;
 mod demux;
 mod direct;
@@ -18,6 +19,7 @@ mod dtls_openssl;
 mod fan_out;
 mod key_frames;
 mod levels;
+mod opening;
 mod outbox;
 mod pipe_talk;
 mod pipes;
@@ -48,17 +50,10 @@ use std::time::{Duration, Instant};
 
 use rtc_thread::ThreadBound;
 use socket_server::{RecvBatch, UdpHandler, UdpOptions, UdpSocket};
-use str0m::Candidate;
 use str0m::config::DtlsCert;
-use str0m::format::PayloadParams;
 
-use crate::ApiError;
-use crate::media::{Media, NetworkIndex};
-use crate::objects::{BitrateBounds, ConsumerId, ProducerId, RouterAddress, TransportId};
-use crate::operation::ReplyTo;
-use crate::rtp::outgoing::{CodecMapping, OutgoingOptions, OutgoingStream, RtxOptions};
-use crate::rtp::rate::BitRate;
-use crate::sdp::{self, Offer};
+use crate::media::NetworkIndex;
+use crate::objects::{ConsumerId, ProducerId, TransportId};
 use crate::stats::NetworkCounters;
 
 use self::consumer::Consumer;
@@ -69,14 +64,15 @@ use self::levels::Levels;
 use self::outbox::Outbox;
 use self::pipes::Pipes;
 use self::source::Source;
-use self::transport::{Kind, Transport};
-use self::webrtc::{Negotiated, ReceivingLine, WebRtcTransport};
+use self::transport::Transport;
 
 pub(crate) use self::arriving::PlainProduced;
 pub(crate) use self::channels::{DataEnd, MAX_CHANNELS, OpenedChannel};
+pub(crate) use self::consumers::{Accepted, Wanted};
 pub(crate) use self::data::{DataOrigin, DataOut, WantedData};
 pub(crate) use self::demux::Stranger;
 pub(crate) use self::levels::LevelSum;
+pub(crate) use self::opening::{Flow, OpenWebRtc, Opened};
 pub(crate) use self::pipes::{ConnectPipe, ListenForPipes};
 pub(crate) use self::plain::{OpenPlain, PlainAddresses, PlainLine};
 pub(crate) use self::plain_transport::{PlainRemote, PortRange};
@@ -93,54 +89,6 @@ const REPORT_TURNS: u64 = 10;
 const RECEIVES_PER_TURN: usize = 8;
 /// What a transport may want to receive from us in one turn before it is its client's fault.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
-
-/// A transport to be opened for a client that has sent an offer.
-#[derive(Debug)]
-pub(crate) struct OpenWebRtc {
-    pub(crate) id: TransportId,
-    pub(crate) owner: RouterAddress,
-    pub(crate) offer: Offer,
-    pub(crate) flow: Flow,
-    /// What it is to be sent.
-    pub(crate) wanted: Vec<Wanted>,
-}
-
-/// What a transport is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// It is sent what it sends.
-    Echo,
-    /// It sends.
-    Produce,
-    /// It is sent what is wanted.
-    Consume,
-}
-
-/// A consumer that a transport is to have.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    pub(crate) consumer: ConsumerId,
-    pub(crate) origin: Origin,
-    pub(crate) media: Media,
-    pub(crate) active: bool,
-}
-
-/// A transport that has been opened.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) answer: String,
-    /// What the client sends.
-    pub(crate) produced: Vec<(ProducerId, Media)>,
-    /// What it is sent of that, if it is an echo.
-    pub(crate) echoed: Vec<(ConsumerId, ProducerId, Accepted)>,
-    /// Those of the wanted for which its offer has a media line.
-    pub(crate) consumed: Vec<(ConsumerId, Accepted)>,
-    /// Whether its offer has a line for data channels.
-    pub(crate) has_data: bool,
-}
-
-/// The codecs that a consumer's client takes.
-pub(crate) type Accepted = Arc<[PayloadParams]>;
 
 /// The transports of one network thread, as others reach it.
 pub(crate) struct Network(Rc<RefCell<State>>);
@@ -229,20 +177,6 @@ impl Network {
         self.0.borrow_mut().peers = peers;
     }
 
-    /// Opens a transport, and tells its owner how it went.
-    pub(crate) fn open_webrtc(&mut self, order: OpenWebRtc) {
-        self.act(|state, now| {
-            let (id, owner) = (order.id, order.owner.clone());
-            let outcome = state.open_webrtc(order, now);
-            let refused = outcome.is_err();
-            owner.post(move |router| router.transport_opened(id, outcome));
-            if refused {
-                // What was ordered for it since finds nothing here.
-                tracing::debug!(transport = ?id, "offer refused");
-            }
-        });
-    }
-
     /// Ends a transport with a goodbye.
     pub(crate) fn close_transport(&mut self, id: TransportId) {
         self.act(|state, now| {
@@ -282,102 +216,6 @@ impl Network {
             let transport = state.transports.get_mut(&source.transport);
             if let Some(direct) = transport.and_then(Transport::direct) {
                 direct.forget_producer(producer);
-            }
-        });
-    }
-
-    /// Sends media to a consumer, or not. From when it begins to, a key frame comes first.
-    pub(crate) fn set_consumer_active(&mut self, consumer: ConsumerId, active: bool) {
-        self.act(|state, now| {
-            if let Some(own) = state.consumers.get_mut(&consumer) {
-                own.stream.set_active(active);
-                state.ask_for_key_frame(now, consumer);
-            }
-        });
-    }
-
-    /// The best layer that a consumer is to be sent; `None` for the best there is.
-    pub(crate) fn set_preferred_layer(&mut self, consumer: ConsumerId, layer: Option<u8>) {
-        self.act(|state, now| {
-            if let Some(own) = state.consumers.get_mut(&consumer) {
-                own.stream.set_preferred_layer(layer);
-                state.ask_for_key_frame(now, consumer);
-            }
-        });
-    }
-
-    /// Asks whoever sends what a consumer is sent for a key frame.
-    pub(crate) fn request_consumer_key_frame(&mut self, consumer: ConsumerId) {
-        self.act(|state, now| {
-            let Some(own) = state.consumers.get(&consumer) else {
-                return;
-            };
-            let (origin, layer) = (own.origin, own.stream.layer_asked_for());
-            state.request_key_frame_at(now, origin, layer);
-        });
-    }
-
-    /// Sends a consumer another producer from now on.
-    pub(crate) fn switch_consumer(
-        &mut self,
-        consumer: ConsumerId,
-        origin: Origin,
-        (codecs, layers): (Vec<CodecMapping>, usize),
-        active: bool,
-    ) {
-        self.act(|state, now| {
-            let Some(own) = state.consumers.get_mut(&consumer) else {
-                return;
-            };
-            own.stream.switch_source();
-            own.stream.set_codecs(codecs);
-            own.stream.set_available_layers(now, &numbers_of(layers));
-            own.stream.set_active(active);
-            let (left, kind) = (std::mem::replace(&mut own.origin, origin), own.kind);
-            state.leave_fan_out(consumer, left);
-            state.join_fan_out(consumer, origin, kind.is_video());
-            state.ask_for_key_frame(now, consumer);
-        });
-    }
-
-    /// Sends nothing more to a consumer.
-    pub(crate) fn remove_consumer(&mut self, consumer: ConsumerId) {
-        self.act(|state, _| state.remove_consumer(consumer));
-    }
-
-    /// Takes in candidates that a client has trickled.
-    pub(crate) fn add_remote_candidates(
-        &mut self,
-        transport: TransportId,
-        candidates: Vec<Candidate>,
-        reply: ReplyTo<(), crate::objects::ObjectError>,
-    ) {
-        self.act(|state, now| {
-            let found = state.with_webrtc(transport, now, |transport, outbox| {
-                transport.add_remote_candidates(now, candidates, outbox)
-            });
-            reply.send(match found {
-                true => Ok(()),
-                false => Err(crate::objects::ObjectError::TransportClosed(transport)),
-            });
-        });
-    }
-
-    /// Tells a client to send no more than so much.
-    pub(crate) fn limit_bitrate(&mut self, transport: TransportId, limit: Option<BitRate>) {
-        self.act(|state, now| {
-            state.with_webrtc(transport, now, |transport, outbox| {
-                transport.limit_bitrate(now, limit, outbox)
-            });
-        });
-    }
-
-    /// Keeps the estimate of what a client's connection carries within bounds.
-    pub(crate) fn bound_downlink(&mut self, transport: TransportId, bounds: BitrateBounds) {
-        self.act(|state, now| {
-            if let Some(own) = state.transports.get_mut(&transport) {
-                own.downlink.set_bounds(bounds);
-                state.use_downlink(now, transport);
             }
         });
     }
@@ -434,128 +272,6 @@ impl UdpHandler for Receiver {
 }
 
 impl State {
-    fn open_webrtc(&mut self, order: OpenWebRtc, now: Instant) -> Result<Opened, ApiError> {
-        let OpenWebRtc {
-            id,
-            owner,
-            offer,
-            flow,
-            wanted,
-        } = order;
-        // str0m's own advice: a panic in it is a fault of it, to be contained to one peer.
-        let negotiated = catch_unwind(AssertUnwindSafe(|| {
-            WebRtcTransport::negotiate(id, offer, &self.certificate, &self.announced, now)
-        }));
-        let Negotiated {
-            transport: mut rtc,
-            answer,
-            ufrag,
-            produced,
-            receiving,
-        } = negotiated.unwrap_or_else(|_| {
-            let reason = "the SDP could not be processed";
-            Err(ApiError::BadOffer(reason.to_owned()))
-        })?;
-        if flow != Flow::Consume && produced.is_empty() {
-            let reason = "none of the offered codecs is Opus, VP8, VP9, H.264 or AV1";
-            return Err(ApiError::NoCommonCodec(reason.to_owned()));
-        }
-        let own = |(producer, media): &(ProducerId, Media)| Wanted {
-            consumer: ConsumerId::next(),
-            origin: Origin {
-                network: self.index,
-                producer: *producer,
-            },
-            media: media.clone(),
-            active: true,
-        };
-        let wanted = match flow {
-            Flow::Echo => produced.iter().map(own).collect(),
-            Flow::Produce => Vec::new(),
-            Flow::Consume => wanted,
-        };
-        rtc.set_flow(flow);
-        let has_data = sdp::has_data_line(&answer);
-        let paired = match flow {
-            Flow::Produce => Vec::new(),
-            // Whoever asks for nothing but data is not refused for want of media.
-            Flow::Consume if wanted.is_empty() && has_data => Vec::new(),
-            Flow::Echo | Flow::Consume => pair(wanted, receiving)?,
-        };
-        for (producer, media) in &produced {
-            self.sources
-                .insert(*producer, Source::new(id, media.layers));
-        }
-        let mut opened = Opened {
-            answer,
-            produced,
-            echoed: Vec::new(),
-            consumed: Vec::new(),
-            has_data,
-        };
-        let transport = Transport::new(Kind::WebRtc(Box::new(rtc)), owner);
-        self.demux.insert(id, ufrag);
-        self.add_transport(id, transport);
-        for (wanted, line) in paired {
-            let (consumer, producer) = (wanted.consumer, wanted.origin.producer);
-            let accepted = line.codecs.as_slice().into();
-            match flow {
-                Flow::Echo => opened.echoed.push((consumer, producer, accepted)),
-                _ => opened.consumed.push((consumer, accepted)),
-            }
-            self.add_consumer(id, wanted, line, now);
-        }
-        tracing::debug!(transport = ?id, "offer answered");
-        self.sweep_later();
-        self.report_later();
-        Ok(opened)
-    }
-
-    fn add_consumer(
-        &mut self,
-        transport: TransportId,
-        wanted: Wanted,
-        line: ReceivingLine,
-        now: Instant,
-    ) {
-        let mut stream = OutgoingStream::new(OutgoingOptions {
-            ssrc: line.ssrc,
-            rtx: line.rtx.map(|ssrc| RtxOptions { ssrc }),
-            codecs: wanted.media.map_to(&line.codecs),
-            is_video: wanted.media.kind.is_video(),
-            active: wanted.active,
-            first_sequence: 0,
-            now,
-        });
-        stream.set_available_layers(now, &numbers_of(wanted.media.layers));
-        let (id, origin) = (wanted.consumer, wanted.origin);
-        let kind = wanted.media.kind;
-        let names = (line.mid, line.extensions);
-        let consumer = Consumer::new(transport, origin, kind, line.ssrc, stream, names);
-        self.consumers.insert(id, consumer);
-        if let Some(transport) = self.transports.get_mut(&transport) {
-            transport.add_consumer(id, line.ssrc);
-        }
-        self.join_fan_out(id, origin, kind.is_video());
-        tracing::debug!(consumer = ?id, ?transport, "consumer added");
-    }
-
-    fn remove_consumer(&mut self, id: ConsumerId) {
-        let Some(consumer) = self.consumers.remove(&id) else {
-            return;
-        };
-        if let Some(transport) = self.transports.get_mut(&consumer.transport) {
-            transport.remove_consumer(id, consumer.ssrc);
-            if let Some(plain) = transport.plain() {
-                plain.say_goodbye(consumer.ssrc, &mut self.outbox);
-            }
-            if let Some(direct) = transport.direct() {
-                direct.forget_consumer(id);
-            }
-        }
-        self.leave_fan_out(id, consumer.origin);
-    }
-
     /// Reads what has arrived, a bounded amount of it, and forwards it.
     fn receive(&mut self) {
         let mut arrivals = std::mem::take(&mut self.arrivals);
@@ -612,22 +328,6 @@ impl State {
             }
         }
         true
-    }
-
-    /// The same with a transport to a WebRTC client; of another kind there is none.
-    fn with_webrtc(
-        &mut self,
-        id: TransportId,
-        now: Instant,
-        use_it: impl FnOnce(&mut WebRtcTransport, &mut Outbox) -> Option<Instant>,
-    ) -> bool {
-        let mut found = false;
-        self.with_transport(id, now, |transport, outbox| {
-            let transport = transport.webrtc()?;
-            found = true;
-            use_it(transport, outbox)
-        });
-        found
     }
 
     /// Makes sure that the transport hears of time at its deadline. A timer that fires too early
@@ -768,40 +468,6 @@ impl State {
             self.is_sweeping = own.post_delayed(SWEEP_INTERVAL, Network::sweep).is_ok();
         }
     }
-}
-
-/// So many layers, by their numbers.
-fn numbers_of(layers: usize) -> Vec<u8> {
-    (0..layers).filter_map(|at| at.try_into().ok()).collect()
-}
-
-/// Pairs what is wanted with the media lines on which it is to be sent. What there is no line left
-/// over for is not sent.
-fn pair(
-    wanted: Vec<Wanted>,
-    mut lines: Vec<ReceivingLine>,
-) -> Result<Vec<(Wanted, ReceivingLine)>, ApiError> {
-    let (mut paired, mut refused) = (Vec::new(), Vec::new());
-    for wanted in wanted {
-        let Some(at) = lines.iter().position(|line| line.kind == wanted.media.kind) else {
-            continue;
-        };
-        let line = lines.remove(at);
-        if wanted.media.map_to(&line.codecs).is_empty() {
-            refused.push(wanted.media.codec_name());
-        } else {
-            paired.push((wanted, line));
-        }
-    }
-    if !refused.is_empty() {
-        let reason = format!("the publisher sends {}", refused.join(" and "));
-        return Err(ApiError::NoCommonCodec(reason));
-    }
-    if paired.is_empty() {
-        let reason = "the offer receives no kind of media that is published";
-        return Err(ApiError::NoCommonCodec(reason.to_owned()));
-    }
-    Ok(paired)
 }
 
 /// An IPv4 client of a dual-stack socket has an IPv6 address; ICE knows it by the other.
