@@ -204,6 +204,33 @@ fn item_42_a_client_is_told_what_it_may_send() {
 }
 
 #[test]
+fn item_42_a_client_is_told_less_when_who_could_be_sent_more_leaves() {
+    let (router, _threads) = router();
+    let mut cameras = [Camera::new(&router, &[]), Camera::new(&router, &[])];
+    let wanted = cameras.each_mut().map(Camera::video);
+    let offer = || Client::offer(Direction::RecvOnly, VP8);
+    let (mut slow, mut bounded) = view(&router, offer(), vec![wanted[0]]);
+    let bounds = at_most(100_000);
+    bounded.set_outgoing_bitrate(bounds).wait().unwrap();
+    let (_fast, unbounded) = view(&router, offer(), vec![wanted[0]]);
+    unbounded.close().wait().unwrap();
+    let mut wait_until_told = |camera: &mut Camera| {
+        let start = Instant::now();
+        camera.client.least_remb = None;
+        while camera.client.least_remb.is_none_or(|told| told > 100_000) {
+            assert!(start.elapsed() < PATIENCE, "waited in vain for a limit");
+            camera.send();
+            slow.turn();
+        }
+    };
+    wait_until_told(&mut cameras[0]);
+    // So it is with somebody else, whom it is sent from now on.
+    let consumer = &bounded.consumers()[0];
+    consumer.switch_to(wanted[1]).wait().unwrap();
+    wait_until_told(&mut cameras[1]);
+}
+
+#[test]
 fn item_44_a_consumer_of_a_higher_priority_keeps_its_layer() {
     let (router, _threads) = router();
     let mut cameras = [Camera::new(&router, LAYERS), Camera::new(&router, LAYERS)];

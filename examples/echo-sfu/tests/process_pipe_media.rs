@@ -12,9 +12,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use camera::{Camera, assert_continuous, last_mark, pictures};
+use echo_sfu::BitRate;
 use echo_sfu::objects::{
-    CloseReason, ConsumerEvent, ConsumerOptions, PlainConnectOptions, PlainTransportOptions,
-    ProducerOptions, Purpose, RemotePipeEvent, RtpCapabilities,
+    BitrateBounds, CloseReason, ConsumerEvent, ConsumerOptions, PlainConnectOptions,
+    PlainTransportOptions, ProducerOptions, Purpose, RemotePipeEvent, RtpCapabilities,
 };
 use linked::{accept, another_process, connect, linked, listen, other_end, produced};
 use plain_rtp::{Speaker, place, rtp, vp8};
@@ -111,13 +112,16 @@ fn item_46_layers_above_the_one_that_the_pipe_prefers_do_not_cross() {
     assert_continuous(&pictures(&viewer));
 }
 
-fn view_and_lose_half(to: SocketAddr) {
+/// What can be sent to the viewer of another process.
+const CARRIED: u64 = 100_000;
+
+fn view_what_is_carried(to: SocketAddr) {
     let (place, mut pipe) = connect(to);
     let (producer, _) = produced(&place, &mut pipe);
     let purpose = Purpose::Consume(vec![producer.id()]);
-    let (mut viewer, _transport) =
-        camera::connect(&place.router, Direction::RecvOnly, &[], purpose);
-    viewer.loses_one_in = Some(2);
+    let (mut viewer, transport) = camera::connect(&place.router, Direction::RecvOnly, &[], purpose);
+    let bounds = BitrateBounds::new(None, Some(BitRate(CARRIED))).unwrap();
+    transport.set_outgoing_bitrate(bounds).wait().unwrap();
     loop {
         viewer.turn();
         let events = pipe.events().drain();
@@ -133,7 +137,7 @@ fn view_and_lose_half(to: SocketAddr) {
 #[test]
 fn item_46_a_publisher_is_asked_for_no_more_than_viewers_of_another_process_can_be_sent() {
     if let Some(to) = other_end() {
-        return view_and_lose_half(to);
+        return view_what_is_carried(to);
     }
     let place = place(1);
     let mut listener = listen(&place);
@@ -153,6 +157,8 @@ fn item_46_a_publisher_is_asked_for_no_more_than_viewers_of_another_process_can_
         assert!(start.elapsed() < PATIENCE, "{:#?}", other.output());
         camera.send();
     }
+    let told = camera.client.least_remb.unwrap();
+    assert!((CARRIED / 20 * 19..=CARRIED).contains(&told), "{told}");
     pipe.close().wait().unwrap();
     assert!(other.wait().success());
 }

@@ -14,7 +14,8 @@ use super::transport::{TransportKind, TransportState};
 use crate::pipe_link::Demand;
 use crate::rtp::rate::BitRate;
 
-/// Whatever another process says is wanted, nobody is asked for less than what speech needs.
+/// Whatever viewers or another process say, nobody is asked for less than what speech needs, but by the
+/// application itself.
 const LEAST: u64 = 50_000;
 
 impl RouterState {
@@ -28,6 +29,7 @@ impl RouterState {
             Some(TransportKind::WebRtc { downlink, .. }) => *downlink = estimate,
             _ => return,
         }
+        self.is_limited |= estimate.is_some();
         let is_sent_to_it = |consumer: &&ConsumerState| consumer.transport == id;
         let consumers = self.consumers.values().filter(is_sent_to_it);
         let producers = consumers.filter_map(|own| self.producers.get(&own.producer));
@@ -60,6 +62,7 @@ impl RouterState {
         }
         consumer.wanted = demand;
         let producer = consumer.producer;
+        self.is_limited = true;
         if let Some(sender) = self.producers.get(&producer).map(|own| own.transport) {
             self.limit(sender);
         }
@@ -108,10 +111,12 @@ impl RouterState {
         Ok(())
     }
 
-    /// Who consumes what somebody sends has changed. Costs nothing where nobody is limited.
+    /// Who consumes what somebody sends has changed. Goes through no consumers where nobody has ever
+    /// been limited.
     pub(super) fn relimit(&mut self, producer: ProducerId) {
-        let sender = self.producers.get(&producer).map(|own| own.transport);
-        if let Some(sender) = sender.filter(|sender| self.limits.contains_key(sender)) {
+        if self.is_limited
+            && let Some(sender) = self.producers.get(&producer).map(|own| own.transport)
+        {
             self.limit(sender);
         }
         self.pass_on_demand(producer);
@@ -123,7 +128,8 @@ impl RouterState {
             Some(TransportKind::WebRtc { allowed, .. }) => *allowed,
             _ => None,
         };
-        let limits = [allowed, self.limit_of(sender)];
+        let wanted = self.limit_of(sender).map(|rate| rate.max(BitRate(LEAST)));
+        let limits = [allowed, wanted];
         let limit = limits.into_iter().flatten().min();
         let told = match limit {
             Some(limit) => self.limits.insert(sender, limit),

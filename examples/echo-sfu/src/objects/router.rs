@@ -103,6 +103,8 @@ pub(crate) struct RouterState {
     events: EventSink<RouterEvent>,
     /// What clients were told to send, at most; those that were.
     pub(super) limits: BTreeMap<TransportId, BitRate>,
+    /// Whether anybody who is sent something ever could not be sent everything.
+    pub(super) is_limited: bool,
     pub(super) transports: BTreeMap<TransportId, TransportState>,
     pub(super) producers: BTreeMap<ProducerId, ProducerState>,
     pub(super) consumers: BTreeMap<ConsumerId, ConsumerState>,
@@ -116,6 +118,7 @@ impl RouterState {
             networks,
             events,
             limits: BTreeMap::new(),
+            is_limited: false,
             transports: BTreeMap::new(),
             producers: BTreeMap::new(),
             consumers: BTreeMap::new(),
