@@ -27,6 +27,7 @@ use super::channels::{Channels, DataEnd, STR0M_BUFFER_BYTES};
 use super::dtls_keys::{self, AgreedKeys};
 use super::outbox::Outbox;
 use crate::ApiError;
+use crate::ice::IceCredentials;
 use crate::media::Media;
 use crate::objects::{
     DataConsumerId, DataCounters, DataMessage, DataParameters, DtlsState, IceState,
@@ -83,6 +84,8 @@ pub(crate) struct WebRtcTransport {
     outgoing: Option<Encryption>,
     /// How often ICE has started anew.
     restarts: u64,
+    /// The client's credentials, and ours, that were agreed then.
+    last_restart: Option<(IceCredentials, IceCredentials)>,
     /// How many the client has trickled.
     remote_candidates: usize,
     /// What the client is to send at most.
@@ -179,6 +182,7 @@ impl WebRtcTransport {
             produced: Vec::new(),
             outgoing: None,
             restarts: 0,
+            last_restart: None,
             remote_candidates: 0,
             bitrate_limit: None,
             channels: Channels::new(id),
