@@ -25,7 +25,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use super::Flow;
 use super::channels::{Channels, DataEnd, STR0M_BUFFER_BYTES};
 use super::dtls_keys::{self, AgreedKeys};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Validated};
 use crate::ApiError;
 use crate::ice::IceCredentials;
 use crate::media::Media;
@@ -86,6 +86,8 @@ pub(crate) struct WebRtcTransport {
     restarts: u64,
     /// The client's credentials, and ours, that were agreed then.
     last_restart: Option<(IceCredentials, IceCredentials)>,
+    /// The client has not yet said where it is since.
+    is_restarting: bool,
     /// How many the client has trickled.
     remote_candidates: usize,
     /// What the client is to send at most.
@@ -183,6 +185,7 @@ impl WebRtcTransport {
             outgoing: None,
             restarts: 0,
             last_restart: None,
+            is_restarting: false,
             remote_candidates: 0,
             bitrate_limit: None,
             channels: Channels::new(id),
@@ -320,7 +323,7 @@ impl WebRtcTransport {
             self.last_heard = now;
         }
         if self.answered == Some(source) {
-            self.is_checked(nominates(datagram).then_some(source));
+            self.is_checked(nominates(datagram).then_some(source), outbox);
         }
         if !self.connected && is_dtls(datagram) && self.validated.contains(&source) {
             self.progress.dtls = self.progress.dtls.max(DtlsState::Connecting);
@@ -588,7 +591,9 @@ impl WebRtcTransport {
                 self.validated.remove(0);
             }
             self.validated.push(destination);
-            outbox.validated.push((self.id, destination));
+            outbox
+                .validated
+                .push((self.id, Validated::Another(destination)));
         }
     }
 

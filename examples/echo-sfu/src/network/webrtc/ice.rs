@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::WebRtcTransport;
 use crate::ice::IceCredentials;
-use crate::network::outbox::Outbox;
+use crate::network::outbox::{Outbox, Validated};
 use crate::network::transport::Transport;
 use crate::network::{Network, State};
 use crate::objects::{IceState, ObjectError, TransportId, TransportStatus};
@@ -77,9 +77,15 @@ impl State {
 
 impl WebRtcTransport {
     /// An authentic check has come, which may say where the client wants to be sent media.
-    pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>) {
-        if nominated.is_some() {
+    pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>, outbox: &mut Outbox) {
+        if let Some(at) = nominated {
             self.destination = nominated;
+            // The restart has found the client: where it was before may be somebody else by now.
+            if std::mem::take(&mut self.is_restarting) {
+                self.validated.retain(|own| *own == at);
+                self.paths.retain(|(own, _)| *own == at);
+                outbox.validated.push((self.id, Validated::Only(at)));
+            }
         }
         let ice = &mut self.progress.ice;
         *ice = match (nominated, *ice) {
@@ -121,6 +127,7 @@ impl WebRtcTransport {
         outbox: &mut Outbox,
     ) -> Option<Instant> {
         self.restarts += 1;
+        self.is_restarting = true;
         self.last_restart = Some((client.clone(), ours.clone()));
         let mut api = self.rtc.direct_api();
         api.set_local_ice_credentials(ours.into());
