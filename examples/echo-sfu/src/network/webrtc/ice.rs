@@ -128,6 +128,8 @@ impl WebRtcTransport {
     ) -> Option<Instant> {
         self.restarts += 1;
         self.is_restarting = true;
+        // Whoever asks for that is there, though it may take a while until the first check.
+        self.last_heard = now;
         self.last_restart = Some((client.clone(), ours.clone()));
         let mut api = self.rtc.direct_api();
         api.set_local_ice_credentials(ours.into());
