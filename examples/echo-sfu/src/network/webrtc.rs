@@ -51,6 +51,9 @@ const NO_LIMIT: BitRate = BitRate(100_000_000);
 const MAX_REMOTE_CANDIDATES: usize = 64;
 /// Ways by which a client's datagrams have come in, kept to answer by the same.
 const MAX_PATHS: usize = 16;
+/// Addresses at which one client is found, those that it has left included: str0m keeps them all. One
+/// that goes on and on to others has to connect anew.
+const MAX_FOUND: usize = 256;
 
 /// The connection of one client. It lives on a network thread.
 ///
@@ -67,6 +70,8 @@ pub(crate) struct WebRtcTransport {
     paths: Vec<(SocketAddr, IpAddr)>,
     /// Where ICE has found the client, as far as it was told.
     validated: Vec<SocketAddr>,
+    /// How many have been, over all the time.
+    found: usize,
     /// Whose STUN request was answered last; none that is not authentic is.
     answered: Option<SocketAddr>,
     /// Where the client wants its media sent.
@@ -174,6 +179,7 @@ impl WebRtcTransport {
             candidates: candidates.to_vec(),
             paths: Vec::new(),
             validated: Vec::new(),
+            found: 0,
             answered: None,
             destination: None,
             connected: false,
@@ -303,6 +309,9 @@ impl WebRtcTransport {
     ) -> Option<Instant> {
         if is_rtcp(datagram) && self.receive_reports(datagram, outbox) && self.produced.is_empty() {
             self.last_heard = now;
+            return None;
+        }
+        if self.found >= MAX_FOUND && is_stun(datagram) && !self.validated.contains(&source) {
             return None;
         }
         let destination = self.candidate_for(source, local_ip);
@@ -591,6 +600,7 @@ impl WebRtcTransport {
                 self.validated.remove(0);
             }
             self.validated.push(destination);
+            self.found += 1;
             outbox
                 .validated
                 .push((self.id, Validated::Another(destination)));
