@@ -221,11 +221,12 @@ pub(crate) struct Fragment {
 
 impl Fragment {
     /// Reads a fragment. Candidates that cannot be used here, TCP ones and mDNS names, are left
-    /// out: an ICE-lite server learns where its client is from the client's own checks.
+    /// out: an ICE-lite server learns where its client is from the client's own checks. Credentials are
+    /// the first, as in an offer: media that is bundled has no others.
     pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
         let (mut ufrag, mut password) = (None, None);
         let mut candidates = Vec::new();
-        let mut recognised = 0;
+        let (mut candidate_lines, mut is_of_ice) = (0, false);
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if line.as_bytes().get(1) != Some(&b'=') {
                 return Err(ApiError::BadFragment(
@@ -233,24 +234,25 @@ impl Fragment {
                 ));
             }
             if let Some(value) = line.strip_prefix("a=ice-ufrag:") {
-                recognised += 1;
-                ufrag = Some(value.to_owned());
+                is_of_ice = true;
+                ufrag.get_or_insert_with(|| value.to_owned());
             } else if let Some(value) = line.strip_prefix("a=candidate:") {
-                recognised += 1;
-                if recognised > MAX_FRAGMENT_CANDIDATES {
+                is_of_ice = true;
+                candidate_lines += 1;
+                if candidate_lines > MAX_FRAGMENT_CANDIDATES {
                     return Err(ApiError::BadFragment("too many candidates".to_owned()));
                 }
                 if let Ok(candidate) = Candidate::from_sdp_string(&format!("candidate:{value}")) {
                     candidates.push(candidate);
                 }
             } else if let Some(value) = line.strip_prefix("a=ice-pwd:") {
-                recognised += 1;
-                password = Some(value.to_owned());
+                is_of_ice = true;
+                password.get_or_insert_with(|| value.to_owned());
             } else if line.starts_with("a=end-of-candidates") {
-                recognised += 1;
+                is_of_ice = true;
             }
         }
-        if recognised == 0 {
+        if !is_of_ice {
             return Err(ApiError::BadFragment("it has no ICE attribute".to_owned()));
         }
         Ok(Self {
@@ -352,7 +354,26 @@ mod tests {
         }
     }
 
-    const MINIMAL: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
+    #[test]
+    fn fragments_have_the_first_credentials_and_those_of_other_lines_are_no_candidates() {
+        let text = format!(
+            "a=ice-ufrag:first\r\na=ice-pwd:{}\r\n{}{}",
+            "a".repeat(22),
+            "a=ice-ufrag:second\r\na=ice-pwd:other\r\n".repeat(100),
+            "a=candidate:1 1 udp 2130706431 127.0.0.1 5000 typ host\r\n"
+                .repeat(MAX_FRAGMENT_CANDIDATES)
+        );
+        let fragment = Fragment::parse(&text).unwrap();
+        assert_eq!(MAX_FRAGMENT_CANDIDATES, fragment.candidates.len());
+        assert_eq!("first", fragment.ice_credentials().unwrap().ufrag());
+        let more = format!("{text}a=candidate:1 1 udp 1 127.0.0.1 5000 typ host\r\n");
+        assert!(matches!(
+            Fragment::parse(&more),
+            Err(ApiError::BadFragment(_))
+        ));
+    }
+
+    pub(super) const MINIMAL: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
         a=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\n\
         a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
         a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\

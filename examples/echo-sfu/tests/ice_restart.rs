@@ -185,7 +185,10 @@ fn item_42_a_restart_is_judged_by_the_state_of_the_session() {
     ];
     let outcomes = patches.map(|patch| {
         patch.wait().map(|patched| match patched {
-            Patched::Restarted { entity_tag, .. } => Some(entity_tag),
+            Patched::Restarted {
+                entity_tag,
+                fragment,
+            } => Some((entity_tag, fragment)),
             _ => None,
         })
     });
@@ -193,12 +196,22 @@ fn item_42_a_restart_is_judged_by_the_state_of_the_session() {
     assert_eq!(Err(ApiError::NoEntityTag), untagged);
     assert!(matches!(short, Err(ApiError::BadFragment(_))), "{short:?}");
     assert_eq!(Err(ApiError::EntityTagMismatch), stale);
-    let tags = [
-        Some(answer.entity_tag.clone()),
-        first.unwrap(),
-        second.unwrap(),
-    ];
-    assert!(tags[0] != tags[1] && tags[1] != tags[2] && tags[2].is_some());
-    assert_eq!([Ok(None), Ok(None)], [again, trickled]);
+    let [first, second] = [first, second].map(|outcome| outcome.unwrap().unwrap());
+    assert!(answer.entity_tag != first.0 && first.0 != second.0);
+    assert_ne!(first.1, second.1);
+    // Its answer may have been lost: it is given again, whenever it is asked for.
+    assert_eq!(Ok(Some(second.clone())), again);
+    assert_eq!(Ok(None), trickled);
+    let later = patch(Some("\"*\""), "second").wait().unwrap();
+    let Patched::Restarted {
+        entity_tag,
+        fragment,
+    } = later
+    else {
+        panic!("{later:?}");
+    };
+    assert_eq!(second, (entity_tag, fragment));
+    let tagged = patch(Some(&format!("\"{}\"", second.0)), "second").wait();
+    assert_eq!(Ok(Patched::Trickled), tagged);
     assert_eq!(Err(ApiError::NoEntityTag), late);
 }

@@ -11,7 +11,7 @@ use echo_sfu::objects::{
     CloseReason, DtlsState, IceState, ObjectError, Producer, ProducerEvent, Purpose, Router,
     TransportEvent, WebRtcTransport, Worker,
 };
-use echo_sfu::{NetworkOptions, NetworkThreads, Offer, OfferedFlow, ThreadRole};
+use echo_sfu::{IceCredentials, NetworkOptions, NetworkThreads, Offer, OfferedFlow, ThreadRole};
 use rtc_thread::{Simulation, Thread};
 use simulated::client::Client;
 use simulated::{Person, Stage, good_link, simulated_thread};
@@ -117,6 +117,54 @@ fn item_42_how_a_transport_comes_to_be_is_told_in_order_and_agrees_with_how_it_i
         assert_eq!(gone, transport.status().wait());
         let limited = transport.set_max_incoming_bitrate(None).wait();
         assert_eq!(Err(ObjectError::TransportClosed(transport.id())), limited);
+    }
+}
+
+fn other_credentials() -> IceCredentials {
+    IceCredentials::new("wxyz", "p".repeat(22)).unwrap()
+}
+
+#[test]
+fn item_42_a_restart_counts_as_hearing_from_the_client() {
+    for seed in 0..5 {
+        let world = world(seed);
+        let (client, transport) = world.publish();
+        client.accept(transport.answer());
+        world.pass(5);
+        // It has lost its network, and has another just in time.
+        drop(client);
+        world.pass(13);
+        transport.restart_ice(other_credentials()).wait().unwrap();
+        world.pass(12);
+        assert!(transport.status().wait().is_ok(), "seed {seed}");
+        world.pass(10);
+        let gone = Err(ObjectError::TransportClosed(transport.id()));
+        assert_eq!(gone, transport.status().wait(), "seed {seed}");
+    }
+}
+
+#[test]
+fn item_42_checks_with_the_credentials_before_are_not_answered_wherever_they_come_from() {
+    for seed in 0..5 {
+        let world = world(seed);
+        let (client, transport) = world.publish();
+        client.accept(transport.answer());
+        world.pass(5);
+        let before = transport.status().wait().unwrap();
+        let answers = || client.seen(|seen| seen.answers);
+        assert!(answers() > 0);
+        // It is not told, and goes on with what it has, where it is known to be.
+        transport.restart_ice(other_credentials()).wait().unwrap();
+        world.pass(1);
+        let answered = answers();
+        world.pass(10);
+        assert_eq!(answered, answers(), "seed {seed}");
+        let now = transport.status().wait().unwrap();
+        assert_eq!(before.remote, now.remote, "seed {seed}");
+        // Nor do they count as hearing from it.
+        world.pass(10);
+        let gone = Err(ObjectError::TransportClosed(transport.id()));
+        assert_eq!(gone, transport.status().wait(), "seed {seed}");
     }
 }
 

@@ -7,7 +7,7 @@ use str0m::media::{MediaKind, Mid};
 
 use super::direct::Outlet;
 use super::source::Origin;
-use crate::objects::{ConsumerEvent, ConsumerTracing, TransportId};
+use crate::objects::{ConsumerEvent, ConsumerId, ConsumerTracing, TransportId};
 use crate::rtp::outgoing::{OutgoingStream, Resend, Rewritten};
 use crate::rtp::packet::MediaPacket;
 use crate::rtp::rate::BEST_SCORE;
@@ -36,6 +36,9 @@ pub(super) struct Consumer {
     /// When a key frame was last asked for, of which producer and layer.
     asked: Option<(Instant, Origin, u8)>,
     told: Observed,
+    /// Whose client's requests these are, if it is one of several for the layers of one that is piped,
+    /// and not that of the smallest: how it is besides is told of that one only.
+    pub(super) reported_as: Option<ConsumerId>,
     /// What is told of its client's requests.
     pub(super) tracing: ConsumerTracing,
 }
@@ -85,6 +88,7 @@ impl Consumer {
                 layer: None,
                 score: BEST_SCORE,
             },
+            reported_as: None,
             tracing: ConsumerTracing::default(),
         }
     }

@@ -80,6 +80,23 @@ impl Demux {
         }
     }
 
+    /// A session's client has left all addresses but this one. They may be another's next, whose checks
+    /// would go to this session for as long as they are known as its own.
+    pub(crate) fn keep_only(&mut self, session: TransportId, address: SocketAddr) {
+        let Some(names) = self.names.get_mut(&session) else {
+            return;
+        };
+        let is_kept = |own: &SocketAddr| *own == address;
+        let (kept, left) = names
+            .addresses
+            .iter()
+            .partition::<Vec<_>, _>(|own| is_kept(own));
+        names.addresses = kept;
+        for address in left {
+            self.by_address.remove(&address);
+        }
+    }
+
     pub(crate) fn remove(&mut self, session: TransportId) {
         if let Some(names) = self.names.remove(&session) {
             self.by_ufrag.remove(&names.ufrag);
@@ -207,6 +224,30 @@ mod tests {
         demux.remove(b);
         assert!(demux.is_empty());
         demux.learn(a, address(2));
+        assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn an_address_that_is_left_may_be_anothers_next() {
+        let mut demux = Demux::default();
+        let (a, b) = (TransportId::next(), TransportId::next());
+        demux.insert(a, "aaaa".to_owned());
+        demux.insert(b, "bbbb".to_owned());
+        for port in 1..=3 {
+            demux.learn(a, address(port));
+        }
+        let check = binding_request(b"bbbb:x");
+        // Nobody can take an address away by naming himself.
+        assert_eq!(Ok(a), demux.find(address(1), &check));
+        demux.keep_only(a, address(2));
+        assert_eq!(Ok(b), demux.find(address(1), &check));
+        assert_eq!(Ok(a), demux.find(address(2), &check));
+        demux.learn(b, address(3));
+        demux.keep_only(a, address(2));
+        assert_eq!(Ok(b), demux.find(address(3), &[128]));
+        demux.remove(a);
+        demux.keep_only(a, address(2));
+        demux.remove(b);
         assert!(demux.is_empty());
     }
 

@@ -422,7 +422,8 @@ impl State {
                 if consumer.stream.wanted_key_frame().is_some() {
                     waiting.push(*id);
                 }
-                for event in consumer.news() {
+                let news = consumer.reported_as.is_none().then(|| consumer.news());
+                for event in news.into_iter().flatten() {
                     let id = *id;
                     let owner = &transport.owner;
                     owner.post(move |router| router.consumer_observed(id, event));

@@ -61,7 +61,7 @@ use self::data::Data;
 use self::demux::Demux;
 use self::fan_out::FanOut;
 use self::levels::Levels;
-use self::outbox::Outbox;
+use self::outbox::{Outbox, Validated};
 use self::pipes::Pipes;
 use self::source::Source;
 use self::transport::Transport;
@@ -356,7 +356,10 @@ impl State {
     fn settle(&mut self, now: Instant) {
         loop {
             for (transport, address) in std::mem::take(&mut self.outbox.validated) {
-                self.demux.learn(transport, address);
+                match address {
+                    Validated::Another(address) => self.demux.learn(transport, address),
+                    Validated::Only(address) => self.demux.keep_only(transport, address),
+                }
             }
             for id in std::mem::take(&mut self.outbox.connected) {
                 self.transport_connected(now, id);

@@ -10,6 +10,15 @@ use crate::rtp::packet::MediaPacket;
 use crate::rtp::rate::BitRate;
 use crate::rtp::rtcp::Rtcp;
 
+/// An address of a client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Validated {
+    /// It has this one, too.
+    Another(SocketAddr),
+    /// It has left all others.
+    Only(SocketAddr),
+}
+
 /// What is left to be done. The memory is used again.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -26,8 +35,8 @@ pub(super) struct Outbox {
     /// Transports with sockets of their own on which something waits to be sent.
     pub(super) touched: Vec<TransportId>,
     pub(super) data: DataOutbox,
-    /// Addresses that ICE has validated.
-    pub(super) validated: Vec<(TransportId, SocketAddr)>,
+    /// Addresses that ICE has validated, in this order.
+    pub(super) validated: Vec<(TransportId, Validated)>,
     /// Transports whose clients can be sent media from now on.
     pub(super) connected: Vec<TransportId>,
     /// Transports that have ended.

@@ -16,7 +16,7 @@ use super::source::Source;
 use super::transport::{Kind, Transport};
 use super::webrtc::ReceivingLine;
 use super::{Network, RECEIVES_PER_TURN, State, Wanted, canonical};
-use crate::objects::{ProducerId, RouterAddress, TransportId};
+use crate::objects::{ConsumerId, ProducerId, RouterAddress, TransportId};
 use crate::rtp::srtp::SrtpSender;
 use crate::rtp::wire::ExtensionIds;
 
@@ -57,6 +57,8 @@ pub(crate) struct PlainLine {
     pub(crate) extensions: ExtensionIds,
     /// If it is this layer's alone.
     pub(crate) layer: Option<u8>,
+    /// The consumer that the application knows, if it is another than this.
+    pub(crate) reported_as: Option<ConsumerId>,
 }
 
 impl Network {
@@ -106,7 +108,7 @@ impl Network {
                 return;
             }
             let (consumer, kind) = (wanted.consumer, wanted.media.kind);
-            let layer = line.layer;
+            let (layer, reported_as) = (line.layer, line.reported_as);
             let line = ReceivingLine {
                 mid: None,
                 kind,
@@ -116,8 +118,11 @@ impl Network {
                 extensions: line.extensions,
             };
             state.add_consumer(transport, wanted, line, now);
-            if let (Some(layer), Some(own)) = (layer, state.consumers.get_mut(&consumer)) {
-                own.stream.send_only(layer);
+            if let Some(own) = state.consumers.get_mut(&consumer) {
+                own.reported_as = reported_as;
+                if let Some(layer) = layer {
+                    own.stream.send_only(layer);
+                }
             }
             state.ask_for_key_frame(now, consumer);
         });

@@ -19,6 +19,9 @@ pub(super) struct Reception {
 #[derive(Debug)]
 struct Layer {
     newest: Option<u64>,
+    /// Whether anything ever came: a layer of which nothing did may not be sent at all, and nobody can
+    /// tell how it would arrive.
+    was_heard: bool,
     /// Since the last look.
     expected: u64,
     received: u64,
@@ -32,6 +35,7 @@ impl Default for Layer {
     fn default() -> Self {
         Self {
             newest: None,
+            was_heard: false,
             expected: 0,
             received: 0,
             lost: 0.0,
@@ -47,6 +51,7 @@ impl Reception {
         let Some(layer) = self.layers.get_mut(usize::from(layer)) else {
             return;
         };
+        layer.was_heard = true;
         layer.received += 1;
         let ahead = layer.newest.map(|newest| sequence.saturating_sub(newest));
         match ahead {
@@ -86,7 +91,9 @@ impl Layer {
         let (expected, received) = (self.expected, self.received);
         (self.expected, self.received) = (0, 0);
         if received == 0 {
-            self.newest?;
+            if !self.was_heard {
+                return None;
+            }
             self.silent_looks = self.silent_looks.saturating_add(1);
             return (self.silent_looks >= SILENT_LOOKS).then_some(0);
         }
@@ -147,6 +154,19 @@ mod tests {
         assert!(news(&mut reception).is_empty());
         reception.receive(2, 8);
         assert_eq!(vec![(2, 10)], news(&mut reception));
+    }
+
+    #[test]
+    fn what_is_not_sent_after_a_pause_is_worth_nothing_and_what_never_was_is_not_judged() {
+        let mut reception = Reception::default();
+        reception.receive(1, 7);
+        assert!(news(&mut reception).is_empty());
+        reception.forget();
+        assert!(news(&mut reception).is_empty());
+        assert_eq!(vec![(1, 0)], news(&mut reception));
+        reception.forget();
+        reception.receive(1, 50_000);
+        assert_eq!(vec![(1, 10)], news(&mut reception));
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl State {
             && let Some(transport) = self.transports.get(&consumer.transport)
         {
             let owner = &transport.owner;
+            let id = consumer.reported_as.unwrap_or(id);
             owner.post(move |router| router.consumer_observed(id, ConsumerEvent::Trace(trace)));
         }
     }

@@ -25,8 +25,9 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcError};
 use super::Flow;
 use super::channels::{Channels, DataEnd, STR0M_BUFFER_BYTES};
 use super::dtls_keys::{self, AgreedKeys};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Validated};
 use crate::ApiError;
+use crate::ice::IceCredentials;
 use crate::media::Media;
 use crate::objects::{
     DataConsumerId, DataCounters, DataMessage, DataParameters, DtlsState, IceState,
@@ -50,6 +51,9 @@ const NO_LIMIT: BitRate = BitRate(100_000_000);
 const MAX_REMOTE_CANDIDATES: usize = 64;
 /// Ways by which a client's datagrams have come in, kept to answer by the same.
 const MAX_PATHS: usize = 16;
+/// Addresses at which one client is found, those that it has left included: str0m keeps them all. One
+/// that goes on and on to others has to connect anew.
+const MAX_FOUND: usize = 256;
 
 /// The connection of one client. It lives on a network thread.
 ///
@@ -66,6 +70,8 @@ pub(crate) struct WebRtcTransport {
     paths: Vec<(SocketAddr, IpAddr)>,
     /// Where ICE has found the client, as far as it was told.
     validated: Vec<SocketAddr>,
+    /// How many have been, over all the time.
+    found: usize,
     /// Whose STUN request was answered last; none that is not authentic is.
     answered: Option<SocketAddr>,
     /// Where the client wants its media sent.
@@ -83,6 +89,10 @@ pub(crate) struct WebRtcTransport {
     outgoing: Option<Encryption>,
     /// How often ICE has started anew.
     restarts: u64,
+    /// The client's credentials, and ours, that were agreed then.
+    last_restart: Option<(IceCredentials, IceCredentials)>,
+    /// The client has not yet said where it is since.
+    is_restarting: bool,
     /// How many the client has trickled.
     remote_candidates: usize,
     /// What the client is to send at most.
@@ -169,6 +179,7 @@ impl WebRtcTransport {
             candidates: candidates.to_vec(),
             paths: Vec::new(),
             validated: Vec::new(),
+            found: 0,
             answered: None,
             destination: None,
             connected: false,
@@ -179,6 +190,8 @@ impl WebRtcTransport {
             produced: Vec::new(),
             outgoing: None,
             restarts: 0,
+            last_restart: None,
+            is_restarting: false,
             remote_candidates: 0,
             bitrate_limit: None,
             channels: Channels::new(id),
@@ -298,6 +311,9 @@ impl WebRtcTransport {
             self.last_heard = now;
             return None;
         }
+        if self.found >= MAX_FOUND && is_stun(datagram) && !self.validated.contains(&source) {
+            return None;
+        }
         let destination = self.candidate_for(source, local_ip);
         let Ok(received) = Receive::new(Protocol::Udp, source, destination, datagram) else {
             // str0m's notion of malformed: there is nothing that it would do with it.
@@ -316,7 +332,7 @@ impl WebRtcTransport {
             self.last_heard = now;
         }
         if self.answered == Some(source) {
-            self.is_checked(nominates(datagram).then_some(source));
+            self.is_checked(nominates(datagram).then_some(source), outbox);
         }
         if !self.connected && is_dtls(datagram) && self.validated.contains(&source) {
             self.progress.dtls = self.progress.dtls.max(DtlsState::Connecting);
@@ -584,7 +600,10 @@ impl WebRtcTransport {
                 self.validated.remove(0);
             }
             self.validated.push(destination);
-            outbox.validated.push((self.id, destination));
+            self.found += 1;
+            outbox
+                .validated
+                .push((self.id, Validated::Another(destination)));
         }
     }
 

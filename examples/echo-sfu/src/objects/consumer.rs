@@ -44,9 +44,11 @@ pub enum ConsumerEvent {
     ProducerPaused,
     /// Its producer goes on.
     ProducerResumed,
-    /// It is sent this layer from now on, the smallest being 0; `None` if it is sent nothing.
+    /// It is sent this layer from now on, the smallest being 0; `None` if it is sent nothing. Another process
+    /// is sent each layer: of what is piped to one, this is about the smallest.
     LayerChanged(Option<u8>),
-    /// How well it arrives, from 0 to 10, as far as its client tells.
+    /// How well it arrives, from 0 to 10, as far as its client tells; of what is piped to another process,
+    /// the smallest layer.
     Score(u8),
     /// What was to be [traced](Consumer::trace).
     Trace(Trace),

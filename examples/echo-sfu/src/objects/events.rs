@@ -41,13 +41,16 @@ pub enum CloseReason {
 
 /// As many wait for whoever does not read them.
 const MAX_UNREAD: usize = 1_024;
+/// Of those that come by the packet, fewer: the others must find room.
+const MAX_UNREAD_BEFORE_TRACES: usize = MAX_UNREAD / 2;
 
 /// The events of one object, in the order in which they happened. They wait here until they are
 /// read, so none is missed, and none comes before the object. The last one says that the object was
 /// closed, and why.
 ///
 /// If a thousand are unread, [more](Self::missed) are not kept, but for that last one; how the object
-/// is, it can still be asked.
+/// is, it can still be asked. Traces are not kept from half of that on, so that they push nothing else
+/// out.
 pub struct Events<E> {
     receiver: Receiver<Item<E>>,
     /// What to say if the object's thread is gone without a word.
@@ -208,21 +211,26 @@ impl<E: From<CloseReason> + Clone> EventSink<E> {
     }
 
     pub(super) fn send(&mut self, event: E) {
-        self.put(event, false);
+        self.put(event, MAX_UNREAD, false);
+    }
+
+    /// A trace: there may be any number of them, and none says how the object is.
+    pub(super) fn send_trace(&mut self, event: E) {
+        self.put(event, MAX_UNREAD_BEFORE_TRACES, false);
     }
 
     /// The last event.
     pub(super) fn close(&mut self, reason: CloseReason) {
-        self.put(reason.into(), true);
+        self.put(reason.into(), usize::MAX, true);
         self.0.clear();
     }
 
-    fn put(&mut self, event: E, is_last: bool) {
+    fn put(&mut self, event: E, most_unread: usize, is_last: bool) {
         self.0.retain(|(sender, reader)| {
             let Some(reader) = reader.upgrade() else {
                 return false;
             };
-            if !is_last && sender.len() >= MAX_UNREAD {
+            if sender.len() >= most_unread {
                 reader.missed.fetch_add(1, Ordering::Relaxed);
                 return true;
             }
@@ -249,7 +257,7 @@ impl<E> Drop for EventSink<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objects::ProducerEvent;
+    use crate::objects::{ProducerEvent, Trace};
 
     #[test]
     fn what_nobody_reads_does_not_grow_and_the_end_is_told_all_the_same() {
@@ -264,6 +272,19 @@ mod tests {
         let last = ProducerEvent::Closed(CloseReason::Called);
         assert_eq!(Some(&last), read.last());
         assert_eq!(None, events.try_next());
+    }
+
+    #[test]
+    fn traces_that_nobody_reads_leave_room_for_what_else_happens() {
+        let (mut sink, mut events) = EventSink::new();
+        for _ in 0..MAX_UNREAD {
+            sink.send_trace(ProducerEvent::Trace(Trace::Pli));
+        }
+        sink.send(ProducerEvent::Paused);
+        assert_eq!(MAX_UNREAD - MAX_UNREAD_BEFORE_TRACES, events.missed());
+        let read = events.drain();
+        assert_eq!(MAX_UNREAD_BEFORE_TRACES + 1, read.len());
+        assert_eq!(Some(&ProducerEvent::Paused), read.last());
     }
 
     #[test]

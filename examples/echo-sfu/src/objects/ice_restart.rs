@@ -42,6 +42,18 @@ impl WebRtcTransport {
         self.router()
             .enqueue_with_reply(move |router, reply| router.restart_ice(id, client, answer, reply))
     }
+
+    /// What the last restart came to, if it was with these credentials of the client: for a client that
+    /// has lost what it was told. None is under way, since operations are in order.
+    pub(crate) fn repeat_ice_restart(
+        &self,
+        client: IceCredentials,
+    ) -> Operation<Option<IceRestart>, ObjectError> {
+        let (id, answer) = (self.id(), self.answer().to_owned());
+        self.router().enqueue_with_reply(move |router, reply| {
+            router.repeat_ice_restart(id, client, answer, reply);
+        })
+    }
 }
 
 impl RouterState {
@@ -58,14 +70,38 @@ impl RouterState {
         let ours = IceCredentials::random();
         on_network.post(move |network| {
             let restarted = network.restart_ice(id, (client, ours.clone()));
-            reply.send(restarted.map(|times| {
-                let answer = sdp::restarted_answer(&answer, &ours, times);
-                IceRestart {
-                    fragment: sdp::ice_fragment(&answer),
-                    credentials: ours,
-                    answer,
-                }
+            reply.send(restarted.map(|times| IceRestart::new(&answer, ours, times)));
+        });
+    }
+
+    fn repeat_ice_restart(
+        &mut self,
+        id: TransportId,
+        client: IceCredentials,
+        answer: String,
+        reply: ReplyTo<Option<IceRestart>, ObjectError>,
+    ) {
+        let Some(TransportKind::WebRtc { on_network, .. }) = self.transport_kind(id) else {
+            return reply.send(Err(ObjectError::TransportClosed(id)));
+        };
+        on_network.post(move |network| {
+            let known = network.last_ice_restart(id, &client);
+            reply.send(known.map(|known| {
+                let (ours, times) = known?;
+                Some(IceRestart::new(&answer, ours, times))
             }));
         });
+    }
+}
+
+impl IceRestart {
+    /// From the first answer.
+    fn new(answer: &str, credentials: IceCredentials, times: u64) -> Self {
+        let answer = sdp::restarted_answer(answer, &credentials, times);
+        Self {
+            fragment: sdp::ice_fragment(&answer),
+            credentials,
+            answer,
+        }
     }
 }

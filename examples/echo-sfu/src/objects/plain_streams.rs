@@ -144,6 +144,7 @@ impl RouterState {
                 codecs: accepted.codecs.clone(),
                 extensions: accepted.extensions,
                 layer: (layers > 1).then_some(layer as u8),
+                reported_as: (consumer != id).then_some(id),
             };
             plain
                 .on_network

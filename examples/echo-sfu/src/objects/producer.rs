@@ -57,7 +57,7 @@ pub enum ProducerEvent {
         layer: u8,
         /// From 0 to 10, by the share of packets that arrive within a second, those that are sent again
         /// included: 10 without loss, 8 with 5%, 4 with 20%. 0, if nothing was sent for two seconds.
-        /// Every layer begins with 10.
+        /// Every layer begins with 10, and keeps that for as long as nothing of it has ever come.
         score: u8,
     },
     /// What was to be [traced](Producer::trace).

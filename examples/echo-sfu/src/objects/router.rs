@@ -547,7 +547,10 @@ impl RouterState {
     /// A network thread has seen something of a consumer that the application may want to know.
     pub(crate) fn consumer_observed(&mut self, id: ConsumerId, event: ConsumerEvent) {
         if let Ok(consumer) = self.consumer(id) {
-            consumer.events.send(event);
+            match event {
+                ConsumerEvent::Trace(_) => consumer.events.send_trace(event),
+                _ => consumer.events.send(event),
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use crate::Operation;
 use crate::media::codec_kind;
 
 /// What is to be told of a producer, packet by packet. By default nothing, which costs nothing; what is
-/// told costs the worker's thread a task for each batch of packets. Of what nobody reads in time,
-/// [some is not kept](super::Events::missed).
+/// told costs the worker's thread a task for each batch of packets. Of the traces that nobody reads in
+/// time, [some are not kept](super::Events::missed); other events are, since there is room left for them.
 ///
 /// mediasoup: the types of `producer.enableTraceEvent`. What is asked for again is not among them: the
 /// WebRTC library does that by itself.
@@ -118,7 +118,7 @@ impl RouterState {
     pub(crate) fn producer_traced(&mut self, id: ProducerId, traces: Vec<Trace>) {
         if let Ok(producer) = self.producer(id) {
             for trace in traces {
-                producer.events.send(ProducerEvent::Trace(trace));
+                producer.events.send_trace(ProducerEvent::Trace(trace));
             }
         }
     }

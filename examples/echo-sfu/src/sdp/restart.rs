@@ -54,26 +54,32 @@ pub(crate) fn restarted_answer(answer: &str, credentials: &IceCredentials, times
 }
 
 /// What of an answer concerns ICE, as RFC 9725, section 4.3.3, has it told to a client that restarts.
-/// All media lines are bundled, so the first stands for them.
+/// All media lines are bundled, so the first that is not refused stands for them.
 pub(crate) fn ice_fragment(answer: &str) -> String {
-    let mut fragment = String::new();
-    let mut lines_begun = 0;
+    let of_session = ["a=ice-lite", "a=group:BUNDLE"];
+    // str0m has its options in each media section, where RFC 8840 allows them in a fragment, too.
+    let of_either = [
+        "a=ice-options:",
+        "a=ice-ufrag:",
+        "a=ice-pwd:",
+        "a=candidate:",
+        "a=end-of-candidates",
+    ];
+    let of_media = ["m=", "a=mid:"];
+    let (mut fragment, mut section) = (String::new(), Section::Session);
     for line in answer.lines() {
-        lines_begun += usize::from(line.starts_with("m="));
-        let of_session = ["a=ice-lite", "a=ice-options:", "a=group:BUNDLE"];
-        let of_media = [
-            "m=",
-            "a=mid:",
-            "a=ice-ufrag:",
-            "a=ice-pwd:",
-            "a=candidate:",
-            "a=end-of-candidates",
-        ];
+        if let Some(media) = line.strip_prefix("m=") {
+            section = match section {
+                Section::Chosen | Section::AfterChosen => Section::AfterChosen,
+                _ if media.split(' ').nth(1) == Some("0") => Section::Refused,
+                _ => Section::Chosen,
+            };
+        }
         let is_one_of = |prefixes: &[&str]| prefixes.iter().any(|own| line.starts_with(own));
-        let is_wanted = match lines_begun {
-            0 => is_one_of(&of_session) || is_one_of(&of_media),
-            1 => is_one_of(&of_media),
-            _ => false,
+        let is_wanted = match section {
+            Section::Session => is_one_of(&of_session) || is_one_of(&of_either),
+            Section::Chosen => is_one_of(&of_media) || is_one_of(&of_either),
+            Section::Refused | Section::AfterChosen => false,
         };
         if is_wanted {
             fragment.push_str(line);
@@ -81,6 +87,16 @@ pub(crate) fn ice_fragment(answer: &str) -> String {
         }
     }
     fragment
+}
+
+/// Where in an answer a line is.
+#[derive(Clone, Copy)]
+enum Section {
+    Session,
+    /// A media line with port 0: nothing is sent by it.
+    Refused,
+    Chosen,
+    AfterChosen,
 }
 
 /// `o=<name> <session> <version> …`, with a version that is later by so much.
@@ -102,6 +118,12 @@ fn without_ufrag(candidate: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use str0m::{Candidate, Rtc};
+
+    use super::super::OfferedFlow;
+    use super::super::tests::MINIMAL;
     use super::*;
 
     const ANSWER: &str = "v=0\r\no=str0m 17 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n\
@@ -138,5 +160,43 @@ mod tests {
         // Ours, too, is a fragment that can be read.
         let read = Fragment::parse(&fragment).unwrap();
         assert_eq!(Ok(credentials()), read.ice_credentials());
+    }
+
+    #[test]
+    fn a_fragment_has_what_a_real_answer_says_of_ice_in_a_line_that_is_not_refused() {
+        let (_, audio) = MINIMAL.split_once("m=audio").unwrap();
+        let second = audio.replace("mid:0", "mid:1");
+        let offer = format!("{MINIMAL}m=audio{second}").replace("BUNDLE 0", "BUNDLE 0 1");
+        let mut rtc = Rtc::builder().set_ice_lite(true).build(Instant::now());
+        let address = "127.0.0.1:5000".parse().unwrap();
+        rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
+        let answer = Offer::parse(&offer, OfferedFlow::Both)
+            .unwrap()
+            .answer(|offer| rtc.sdp_api().accept_offer(offer))
+            .unwrap();
+        for (answer, mid) in [
+            (answer.clone(), "a=mid:0"),
+            (answer.replacen("m=audio 9", "m=audio 0", 1), "a=mid:1"),
+        ] {
+            let fragment = ice_fragment(&restarted_answer(&answer, &credentials(), 1));
+            let count = |prefix: &str| {
+                let lines = fragment.lines();
+                lines.filter(|line| line.starts_with(prefix)).count()
+            };
+            for prefix in [
+                "a=ice-lite",
+                "a=ice-options:trickle",
+                "a=group:BUNDLE 0 1",
+                "m=audio 9 ",
+                "m=",
+                mid,
+                "a=mid:",
+                "a=ice-ufrag:newer",
+                "a=ice-pwd:",
+                "a=candidate:",
+            ] {
+                assert_eq!(1, count(prefix), "{prefix}: {fragment} of {answer}");
+            }
+        }
     }
 }

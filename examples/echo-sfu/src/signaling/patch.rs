@@ -13,7 +13,8 @@ use crate::sdp::Fragment;
 pub enum Patched {
     /// Its candidates were taken in.
     Trickled,
-    /// It had new credentials: ICE was restarted.
+    /// It had new credentials: ICE was restarted. Whoever asks again with the same, for any entity tag,
+    /// is told the same again.
     Restarted {
         /// Names this state of the session from now on, for `If-Match`; without quotes.
         entity_tag: String,
@@ -31,7 +32,10 @@ impl State {
         reply: ReplyTo<Patched>,
     ) {
         match self.check_patch(token, if_match, fragment) {
-            Ok(fragment) => self.apply_patch(token, fragment, reply),
+            Ok(fragment) => {
+                let is_for_any = if_match.is_some_and(names_any);
+                self.apply_patch(token, fragment, is_for_any, reply);
+            }
             Err(error) => reply.send(Err(error)),
         }
     }
@@ -60,7 +64,13 @@ impl State {
         Ok(fragment)
     }
 
-    fn apply_patch(&mut self, token: &SessionToken, fragment: Fragment, reply: ReplyTo<Patched>) {
+    fn apply_patch(
+        &mut self,
+        token: &SessionToken,
+        fragment: Fragment,
+        is_for_any: bool,
+        reply: ReplyTo<Patched>,
+    ) {
         let key = self.tokens.get(token);
         let session = key.and_then(|key| self.sessions.get_mut(key));
         let (Some(session), Some(own)) = (session, &self.own) else {
@@ -70,7 +80,25 @@ impl State {
             return reply.send(Err(ApiError::UnknownSession));
         };
         if fragment.ufrag.is_none() || fragment.ufrag == session.remote_ufrag {
+            let restarts = fragment.ice_credentials().ok().filter(|_| is_for_any);
             let trickled = transport.trickle(fragment);
+            // A client does not know the entity tag of a restart whose answer it has lost: it asks
+            // with the same credentials for any, and is answered the same. Whatever else asks so
+            // has restarted nothing, and trickles.
+            if let Some(client) = restarts {
+                let entity_tag = session.entity_tag.clone();
+                let again = transport.repeat_ice_restart(client);
+                return again.hand_to(own, move |_, outcome| {
+                    let patched = |restart: Option<IceRestart>| match restart {
+                        Some(IceRestart { fragment, .. }) => Patched::Restarted {
+                            entity_tag,
+                            fragment,
+                        },
+                        None => Patched::Trickled,
+                    };
+                    reply.send(outcome.map(patched).map_err(ApiError::from));
+                });
+            }
             return trickled.hand_to(own, move |_, outcome| {
                 reply.send(outcome.map(|()| Patched::Trickled).map_err(ApiError::from));
             });
@@ -98,15 +126,29 @@ impl State {
 /// RFC 9110, section 13.1.1: a list of entity tags, compared strongly, or `*`; which RFC 9725 writes as
 /// if it were an entity tag, and so do its clients.
 pub(crate) fn matches(condition: &str, entity_tag: &str) -> bool {
-    condition.split(',').map(str::trim).any(|tag| {
-        let quoted = tag.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
-        tag == "*" || quoted.is_some_and(|tag| tag == "*" || tag == entity_tag)
-    })
+    tags(condition).any(|tag| is_any(tag) || unquoted(tag) == Some(entity_tag))
+}
+
+/// Whether it is for any state of the session.
+fn names_any(condition: &str) -> bool {
+    tags(condition).any(is_any)
+}
+
+fn tags(condition: &str) -> impl Iterator<Item = &str> {
+    condition.split(',').map(str::trim)
+}
+
+fn is_any(tag: &str) -> bool {
+    tag == "*" || unquoted(tag) == Some("*")
+}
+
+fn unquoted(tag: &str) -> Option<&str> {
+    tag.strip_prefix('"')?.strip_suffix('"')
 }
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{matches, names_any};
 
     #[test]
     fn entity_tags_are_compared_strongly() {
@@ -118,5 +160,7 @@ mod tests {
         assert!(!matches("W/\"*\"", "abc"));
         assert!(!matches("abc", "abc"));
         assert!(!matches("", "abc"));
+        assert!(names_any("*") && names_any("\"x\", \"*\""));
+        assert!(!names_any("\"abc\"") && !names_any("W/\"*\""));
     }
 }

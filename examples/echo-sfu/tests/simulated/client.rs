@@ -26,6 +26,8 @@ type Shared = Rc<RefCell<Peer>>;
 pub(crate) struct Seen {
     pub(crate) connected: bool,
     pub(crate) closed: bool,
+    /// Of its checks.
+    pub(crate) answers: u64,
     /// Packets sent, of both kinds. Each has its number in its payload.
     pub(crate) sent: u64,
     pub(crate) key_frame_requests: u64,
@@ -221,6 +223,8 @@ impl Peer {
         while self.socket.recv(&mut batch).is_ok() {
             for datagram in batch.iter() {
                 let (source, data) = (datagram.source, datagram.data);
+                // RFC 8489: a binding success response.
+                self.seen.answers += u64::from(data.starts_with(&[1, 1]));
                 let Ok(received) = Receive::new(Protocol::Udp, source, self.address, data) else {
                     continue;
                 };

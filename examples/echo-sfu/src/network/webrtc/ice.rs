@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::WebRtcTransport;
 use crate::ice::IceCredentials;
-use crate::network::outbox::Outbox;
+use crate::network::outbox::{Outbox, Validated};
+use crate::network::transport::Transport;
 use crate::network::{Network, State};
 use crate::objects::{IceState, ObjectError, TransportId, TransportStatus};
 
@@ -20,6 +21,20 @@ impl Network {
         let mut restarted = None;
         self.act(|state, now| restarted = state.restart_ice(now, transport, client, ours));
         restarted.ok_or(ObjectError::TransportClosed(transport))
+    }
+
+    /// Our credentials, and how often ICE has started anew, if it last did so with these of the client.
+    pub(crate) fn last_ice_restart(
+        &mut self,
+        id: TransportId,
+        client: &IceCredentials,
+    ) -> Result<Option<(IceCredentials, u64)>, ObjectError> {
+        let mut state = self.0.borrow_mut();
+        let transport = state.transports.get_mut(&id).and_then(Transport::webrtc);
+        let transport = transport.ok_or(ObjectError::TransportClosed(id))?;
+        let last = transport.last_restart.as_ref();
+        let same = last.filter(|(theirs, _)| theirs == client);
+        Ok(same.map(|(_, ours)| (ours.clone(), transport.restarts)))
     }
 }
 
@@ -62,9 +77,15 @@ impl State {
 
 impl WebRtcTransport {
     /// An authentic check has come, which may say where the client wants to be sent media.
-    pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>) {
-        if nominated.is_some() {
+    pub(super) fn is_checked(&mut self, nominated: Option<SocketAddr>, outbox: &mut Outbox) {
+        if let Some(at) = nominated {
             self.destination = nominated;
+            // The restart has found the client: where it was before may be somebody else by now.
+            if std::mem::take(&mut self.is_restarting) {
+                self.validated.retain(|own| *own == at);
+                self.paths.retain(|(own, _)| *own == at);
+                outbox.validated.push((self.id, Validated::Only(at)));
+            }
         }
         let ice = &mut self.progress.ice;
         *ice = match (nominated, *ice) {
@@ -106,6 +127,10 @@ impl WebRtcTransport {
         outbox: &mut Outbox,
     ) -> Option<Instant> {
         self.restarts += 1;
+        self.is_restarting = true;
+        // Whoever asks for that is there, though it may take a while until the first check.
+        self.last_heard = now;
+        self.last_restart = Some((client.clone(), ours.clone()));
         let mut api = self.rtc.direct_api();
         api.set_local_ice_credentials(ours.into());
         api.set_remote_ice_credentials(client.into());

@@ -46,7 +46,7 @@ impl SrtpReceiver {
 
     #[cfg(test)]
     pub(super) fn heard(&self) -> (Streams, Streams) {
-        (self.rtp_streams.clone(), self.rtcp_streams.clone())
+        (self.rtp_streams.known(), self.rtcp_streams.known())
     }
 
     /// Replaces what is in `out` with the payload, padding included, and returns the sequence number,

@@ -77,6 +77,7 @@ impl ReplayWindow {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stream {
+    ssrc: u32,
     heard_at: u64,
     window: ReplayWindow,
 }
@@ -84,7 +85,12 @@ struct Stream {
 /// Every sender that was heard lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Streams {
-    streams: HashMap<u32, Stream>,
+    streams: Vec<Stream>,
+    /// Where the stream of an SSRC is.
+    places: HashMap<u32, usize>,
+    /// Where the one is that was looked for last: packets are looked for before they are noted, and come
+    /// in bursts.
+    last: usize,
     limit: usize,
     /// Counts packets, as a clock.
     heard: u64,
@@ -93,21 +99,40 @@ pub(super) struct Streams {
 impl Streams {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            streams: HashMap::new(),
+            streams: Vec::new(),
+            places: HashMap::new(),
+            last: 0,
             limit,
             heard: 0,
         }
     }
 
-    pub(super) fn window(&self, ssrc: u32) -> Option<&ReplayWindow> {
-        self.streams.get(&ssrc).map(|stream| &stream.window)
+    pub(super) fn window(&mut self, ssrc: u32) -> Option<&ReplayWindow> {
+        self.find(ssrc).map(|stream| &stream.window)
+    }
+
+    fn find(&mut self, ssrc: u32) -> Option<&mut Stream> {
+        let is_last = self.streams.get(self.last).map(|own| own.ssrc) == Some(ssrc);
+        if !is_last {
+            self.last = *self.places.get(&ssrc)?;
+        }
+        self.streams.get_mut(self.last)
+    }
+
+    /// What there is to be known, without where was looked last.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> Self {
+        Self {
+            last: 0,
+            ..self.clone()
+        }
     }
 
     /// Only for packets that are authentic.
     pub(super) fn note(&mut self, ssrc: u32, index: u64) {
         self.heard += 1;
         let heard_at = self.heard;
-        if let Some(stream) = self.streams.get_mut(&ssrc) {
+        if let Some(stream) = self.find(ssrc) {
             stream.window.note(index);
             stream.heard_at = heard_at;
             return;
@@ -116,16 +141,24 @@ impl Streams {
             self.forget_the_quietest();
         }
         let window = ReplayWindow::starting_with(index);
-        self.streams.insert(ssrc, Stream { heard_at, window });
+        self.last = self.streams.len();
+        self.places.insert(ssrc, self.last);
+        self.streams.push(Stream {
+            ssrc,
+            heard_at,
+            window,
+        });
     }
 
     /// An eighth of them, so that whoever comes with a new SSRC each time has all of them looked at
     /// rarely.
     fn forget_the_quietest(&mut self) {
-        let mut heard: Vec<_> = self.streams.values().map(|own| own.heard_at).collect();
+        let mut heard: Vec<_> = self.streams.iter().map(|own| own.heard_at).collect();
         let (_, limit, _) = heard.select_nth_unstable(self.limit / 8);
         let limit = *limit;
-        self.streams.retain(|_, own| own.heard_at >= limit);
+        self.streams.retain(|own| own.heard_at >= limit);
+        let streams = self.streams.iter().enumerate();
+        self.places = streams.map(|(at, own)| (own.ssrc, at)).collect();
     }
 }
 
