@@ -207,7 +207,13 @@ impl State {
             let taken = match heard {
                 Heard::Keys { ours, theirs } => self.keys_known(own, id, (ours, theirs), now),
                 Heard::Ready { udp_port } => self.link_ready(own, id, udp_port, now),
-                Heard::Message(message) => self.take_message(id, message),
+                Heard::Message(message) => {
+                    // What was said before it goes before what comes of it.
+                    if !self.outbox.data.messages.is_empty() {
+                        self.heed_data(now);
+                    }
+                    self.take_message(id, message)
+                }
                 Heard::Data { name, message } => {
                     self.take_data(id, name, message);
                     Ok(())
