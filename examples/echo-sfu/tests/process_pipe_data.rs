@@ -157,16 +157,14 @@ fn item_46_data_crosses_with_what_it_promises_and_is_paused_resumed_and_closed()
     assert_eq!(of_chat.as_slice(), in_order);
 
     // Paused here, nothing arrives there, and what is sent meanwhile is lost.
+    // As soon as it goes on, so do they.
     drop(chat.pause());
     drop(chat.send("while it is paused"));
-    wait_until(&other, "it is paused there", |seen| {
-        seen.events == ["Paused"]
-    });
-    chat.resume().wait().unwrap();
-    wait_until(&other, "it goes on there", |seen| {
+    drop(chat.resume());
+    send("at last".into());
+    wait_until(&other, "it was paused there, and goes on", |seen| {
         seen.events == ["Paused", "Resumed"]
     });
-    send("at last".into());
     let seen = wait_until(&other, "a message arrives", |seen| seen.messages.len() > 5);
     assert_eq!(Some("at last"), seen.messages.last().map(String::as_str));
 
@@ -178,6 +176,50 @@ fn item_46_data_crosses_with_what_it_promises_and_is_paused_resumed_and_closed()
     });
     pipe.close().wait().unwrap();
     assert!(other.wait().success());
+}
+
+#[test]
+fn item_46_what_was_sent_before_closing_arrives_on_whatever_threads() {
+    const MESSAGES: usize = 50;
+    let (near, far) = (place(2), place(2));
+    let mut listener = listen(&far);
+    let to = listener.local_address();
+    let link = near.router.connect_pipe(to, linked::secret());
+    let near_pipe = link.wait().unwrap();
+    let mut far_pipe = accept(&far, &mut listener);
+    for round in 0..40 {
+        // Each transport is on the next thread.
+        let transports = [direct(&near), direct(&near)];
+        for transport in &transports {
+            let chat = transport.produce_data(DataProducerOptions::new("chat"));
+            let chat = chat.wait().unwrap();
+            near_pipe.pipe_data(chat.id(), "").wait().unwrap();
+            let (there, _) = produced_data(&far, &mut far_pipe);
+            let consumers = [&there, &there].map(|there| consume(&far, there, &[]));
+            // Who has heard something is known where messages arrive, and misses nothing from then on.
+            wait_for("the consumers are known there", || {
+                drop(chat.send("is anybody there?"));
+                let here = consumers.each_ref().map(|own| {
+                    let status = own.status().wait().unwrap();
+                    status.messages
+                });
+                (!here.contains(&0)).then_some(()).ok_or(here)
+            });
+            for at in 0..MESSAGES {
+                drop(chat.send(at.to_string().as_str()));
+            }
+            drop(chat.close());
+            for mut consumer in consumers {
+                let mut heard = 0;
+                wait_for(&format!("all of round {round}"), || {
+                    let messages = consumer.messages().unwrap().drain();
+                    let counted = messages.iter().filter_map(|own| own.as_text());
+                    heard += counted.filter(|own| own.parse::<usize>().is_ok()).count();
+                    (heard == MESSAGES).then_some(()).ok_or(heard)
+                });
+            }
+        }
+    }
 }
 
 #[test]

@@ -304,16 +304,17 @@ fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet(
         let paused = [&data, &data_there].map(|own| own.status().wait().unwrap().paused);
         assert_eq!(paused[0], paused[1], "seed {seed}");
 
-        // Whatever it was, it goes on, and all of it arrives in order.
-        data.resume().wait().unwrap();
-        stage.simulation.run_for(SECOND);
+        // Whatever it was, it goes on, and all of it arrives in order: whoever reads it there.
         let reader = far.create_direct_transport().wait().unwrap();
         let consumer = reader.consume_data(*id, DataConsumerOptions::new());
         let mut consumer = consumer.wait().unwrap();
         // What comes from another process is in no order with what is called here.
         stage.simulation.run_for(SECOND);
         let sent: Vec<_> = (0..20).map(|at| at.to_string()).collect();
-        for text in &sent {
+        for (at, text) in sent.iter().enumerate() {
+            if at % 7 == 0 {
+                drop((data.pause(), data.send("nobody hears this"), data.resume()));
+            }
             drop(data.send(text.as_str()));
         }
         drop(data.close());
@@ -324,6 +325,72 @@ fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet(
         let last = data_there.events().drain().pop();
         let closed = DataProducerEvent::Closed(CloseReason::ProducerClosed);
         assert_eq!(Some(closed), last, "seed {seed}");
+    }
+}
+
+#[test]
+fn item_33_messages_follow_a_resume_at_the_far_end_of_a_pipe_between_routers() {
+    for seed in 0..5 * SEEDS {
+        let stage = Stage::new(Simulation::new(seed));
+        let names = ["one", "two"];
+        let threads = |role, kind: &str| {
+            let name = |own| Thread::builder().name(format!("{kind}-{own}"));
+            names.map(|own| simulated_thread(role, name(own)).unwrap())
+        };
+        let moving = threads(ThreadRole::Network, "network");
+        let deciding = threads(ThreadRole::Worker, "worker");
+        let handles = moving.each_ref().map(Thread::handle);
+        let options = [5_000, 5_001].map(|port| NetworkOptions {
+            bind: SocketAddr::new(stage.ip(), port),
+            announced: vec![stage.ip()],
+        });
+        let networks = NetworkThreads::new(handles.iter().zip(options)).unwrap();
+        let [near, far] = deciding.each_ref().map(|thread| {
+            let worker = Worker::with_networks(thread, networks.clone()).unwrap();
+            worker.create_router().wait().unwrap()
+        });
+        let direct = near.create_direct_transport().wait().unwrap();
+        let data = direct.produce_data(DataProducerOptions::new("chat"));
+        let data = data.wait().unwrap();
+        let piped = near.pipe_data(data.id(), &far).wait().unwrap();
+        let mut consumers: Vec<_> = (0..3)
+            .map(|_| {
+                let reader = far.create_direct_transport().wait().unwrap();
+                let options = DataConsumerOptions::new();
+                let consumer = reader.consume_data(piped.producer.id(), options);
+                consumer.wait().unwrap()
+            })
+            .collect();
+        let sent: Vec<_> = (0..20).map(|at| at.to_string()).collect();
+        for text in &sent {
+            drop((data.pause(), data.send("nobody hears this"), data.resume()));
+            drop(data.send(text.as_str()));
+        }
+        // At the far end it is the consumers that keep from being sent it.
+        piped.producer.pause().wait().unwrap();
+        stage.simulation.run_for(SECOND);
+        for consumer in &mut consumers {
+            let heard = consumer.messages().unwrap().drain();
+            assert!(heard.len() <= sent.len(), "seed {seed}");
+        }
+        drop(data.send("nobody hears this"));
+        stage.simulation.run_for(SECOND);
+        for consumer in &mut consumers {
+            assert_eq!(0, consumer.messages().unwrap().drain().len(), "seed {seed}");
+        }
+        piped.producer.resume().wait().unwrap();
+        stage.simulation.run_for(SECOND);
+        for text in &sent {
+            drop((data.pause(), data.send("nobody hears this"), data.resume()));
+            drop(data.send(text.as_str()));
+        }
+        drop(data.close());
+        stage.simulation.run_for(SECOND);
+        for consumer in &mut consumers {
+            let heard = consumer.messages().unwrap().drain();
+            let heard: Vec<_> = heard.iter().filter_map(|own| own.as_text()).collect();
+            assert_eq!(sent, heard, "seed {seed}");
+        }
     }
 }
 

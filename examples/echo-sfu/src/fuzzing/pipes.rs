@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rtc_thread::Thread;
 
@@ -61,7 +61,7 @@ pub fn hear_member(bodies: &[&[u8]]) -> usize {
         match heard {
             Heard::Keys { .. } => assert_eq!(0, at),
             Heard::Ready { .. } => assert_eq!(1, at),
-            Heard::Message(message) => {
+            Heard::Message { message, .. } => {
                 assert!(at > 1);
                 let said = serde_json::to_vec(message).expect("what is read can be said");
                 let again: Message = serde_json::from_slice(&said).expect("and read again");
@@ -135,7 +135,10 @@ impl Here {
         let ready = Message::Ready { udp_port: 9 };
         protocol.say(&ready).expect("a short message");
         while heard.len() < 2 && converse(&mut stream, &mut protocol, &mut heard) {}
+        assert!(heard.len() >= 2, "the link was not agreed on: {heard:?}");
+        let deadline = Instant::now() + PATIENCE;
         let connected = loop {
+            assert!(Instant::now() < deadline, "nobody has connected");
             match self.listener.events().try_next() {
                 Some(PipeListenerEvent::Connected(id)) => break id,
                 Some(PipeListenerEvent::Closed(_)) => panic!("nobody listens"),

@@ -13,6 +13,7 @@ use crate::objects::{
     CloseReason, DataConsumerId, DataCounters, DataMessage, DataParameters, DataProducerId,
     MailboxWriter, TransportId,
 };
+use crate::pipe_link::Message;
 
 /// Where the messages of a data producer arrive. One that is piped is its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Network {
 
     /// Sends nothing more to a consumer.
     pub(crate) fn remove_data_consumer(&mut self, consumer: DataConsumerId) {
-        self.act(|state, now| state.remove_data_consumer(consumer, now));
+        self.act(|state, now| state.remove_data_consumer(consumer, false, now));
     }
 
     /// Sends messages that arrived on another network thread to the consumers here.
@@ -234,7 +235,8 @@ impl State {
         self.data.sinks.insert(id, sink);
     }
 
-    fn remove_data_consumer(&mut self, id: DataConsumerId, now: Instant) {
+    /// By a link, this is the last that is said of it: it comes after all of its messages.
+    fn remove_data_consumer(&mut self, id: DataConsumerId, undeliverable: bool, now: Instant) {
         let Some(sink) = self.data.sinks.remove(&id) else {
             return;
         };
@@ -245,8 +247,16 @@ impl State {
                 self.data.fan_outs.remove(&producer);
             }
         }
-        if matches!(sink.out, DataOut::Channel) {
-            self.end_channel(sink.transport, DataEnd::Consumer(id), now);
+        match sink.out {
+            DataOut::Channel => self.end_channel(sink.transport, DataEnd::Consumer(id), now),
+            DataOut::Link { name } => {
+                let closed = Message::Closed {
+                    name,
+                    undeliverable,
+                };
+                self.say_on_pipe(sink.transport, &closed);
+            }
+            DataOut::Application(_) => {}
         }
     }
 
@@ -262,8 +272,8 @@ impl State {
         now: Instant,
         mut messages: Vec<(DataProducerId, DataMessage)>,
     ) {
-        let mut elsewhere: HashMap<NetworkIndex, Vec<(DataProducerId, DataMessage)>> =
-            HashMap::new();
+        let mut elsewhere: BTreeMap<NetworkIndex, Vec<(DataProducerId, DataMessage)>> =
+            BTreeMap::new();
         messages.retain(|(producer, message)| {
             let Some(source) = self.data.sources.get(producer) else {
                 return false;
@@ -382,13 +392,15 @@ impl State {
                 ChannelChange::Closed(end) => {
                     match end {
                         DataEnd::Producer(producer) => drop(self.data.sources.remove(&producer)),
-                        DataEnd::Consumer(consumer) => self.remove_data_consumer(consumer, now),
+                        DataEnd::Consumer(consumer) => {
+                            self.remove_data_consumer(consumer, false, now);
+                        }
                     }
                     self.tell_end(id, end, CloseReason::ChannelClosed);
                 }
                 ChannelChange::Undeliverable(consumer) => {
                     if self.data.sinks.contains_key(&consumer) {
-                        self.remove_data_consumer(consumer, now);
+                        self.remove_data_consumer(consumer, true, now);
                         let end = DataEnd::Consumer(consumer);
                         self.tell_end(id, end, CloseReason::Undeliverable);
                     }
@@ -437,7 +449,7 @@ impl State {
         sources.retain(|_, source| source.transport != transport);
         let sinks = sinks.iter().filter(|(_, sink)| sink.transport == transport);
         for sink in sinks.map(|(id, _)| *id).collect::<Vec<_>>() {
-            self.remove_data_consumer(sink, now);
+            self.remove_data_consumer(sink, false, now);
         }
     }
 }

@@ -278,6 +278,11 @@ impl State {
         let Some(own) = own.filter(|_| is_about_us) else {
             return;
         };
+        // Of the others' connections nobody wants to know; and there may be hundreds of streams, each
+        // with reports of its own.
+        if own.webrtc().is_none() {
+            return;
+        }
         // A report may be about one stream of several: so what each was last said to lose counts, as
         // much as it takes of the connection.
         let (mut sent, mut lost) = (0, 0.0);

@@ -456,10 +456,21 @@ impl State {
                 self.outbox.ended.push(id);
                 continue;
             }
+            if self.is_worn_link(id) {
+                self.break_link(id, "its keys are to be replaced");
+                continue;
+            }
             self.with_webrtc(id, now, |transport, outbox| {
                 transport.remind_of_bitrate_limit(now, outbox)
             });
         }
+    }
+
+    /// Whether a link should be made anew, with other keys: hundreds of tracks use them up in weeks.
+    fn is_worn_link(&mut self, id: TransportId) -> bool {
+        let transport = self.transports.get_mut(&id);
+        let plain = transport.and_then(Transport::plain);
+        plain.is_some_and(|own| own.has_worn_key()) && self.pipes.link(id).is_some()
     }
 
     /// Looks for the silent again in a while, if there is anybody.

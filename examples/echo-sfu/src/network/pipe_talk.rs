@@ -22,8 +22,11 @@ const MAX_DATA_OF_ONE: usize = 1 << 20;
 const MAX_DATA: usize = 4 << 20;
 /// Behind more than this, a message would be late that is not to be waited for.
 const MAX_BEFORE_UNRELIABLE: usize = 256 << 10;
-/// Messages of the other end's that its router has not got to. Many hundred tracks at once are fewer.
-const MAX_UNHEARD: usize = 8_192;
+/// Bytes of messages of the other end's that its router has not got to. Many hundred tracks at once
+/// have fewer.
+const MAX_UNHEARD: usize = 8 << 20;
+/// What a message takes besides what was said, be it ever so short.
+const UNHEARD_MESSAGE: usize = 256;
 /// How many data producers one link may bring.
 const MAX_DATA_PRODUCERS: usize = 512;
 /// Sent bytes that are kept, lest what waits be moved at each turn.
@@ -207,7 +210,13 @@ impl State {
             let taken = match heard {
                 Heard::Keys { ours, theirs } => self.keys_known(own, id, (ours, theirs), now),
                 Heard::Ready { udp_port } => self.link_ready(own, id, udp_port, now),
-                Heard::Message(message) => self.take_message(id, message),
+                Heard::Message { message, bytes } => {
+                    // What was said before it goes before what comes of it.
+                    if !self.outbox.data.messages.is_empty() {
+                        self.heed_data(now);
+                    }
+                    self.take_message(id, message, bytes)
+                }
                 Heard::Data { name, message } => {
                     self.take_data(id, name, message);
                     Ok(())
@@ -222,16 +231,18 @@ impl State {
         }
     }
 
-    fn take_message(&mut self, id: TransportId, message: Message) -> Result<(), String> {
+    fn take_message(
+        &mut self,
+        id: TransportId,
+        message: Message,
+        bytes: usize,
+    ) -> Result<(), String> {
         let Some(link) = self.pipes.link(id) else {
             return Ok(());
         };
-        let unheard = link.unheard.clone();
-        if unheard.load(Ordering::Relaxed) >= MAX_UNHEARD {
-            return Err("it says more than can be heard".to_owned());
-        }
         let owner = link.owner.clone();
-        let noted = Unheard::new(unheard);
+        let noted = Unheard::reserve(&link.unheard, bytes + UNHEARD_MESSAGE);
+        let noted = noted.ok_or("it says more than can be heard")?;
         if let Message::CreateData {
             name,
             parameters,
@@ -301,19 +312,27 @@ impl State {
     }
 }
 
-/// A message that is on its way to the router, until it is there.
-struct Unheard(Arc<AtomicUsize>);
+/// Room for a message that is on its way to the router, until it is there.
+struct Unheard {
+    all: Arc<AtomicUsize>,
+    bytes: usize,
+}
 
 impl Unheard {
-    fn new(all: Arc<AtomicUsize>) -> Self {
-        all.fetch_add(1, Ordering::Relaxed);
-        Self(all)
+    fn reserve(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
+        let before = all.fetch_add(bytes, Ordering::Relaxed);
+        // Dropped, and so given back, if it is too much.
+        let own = Self {
+            all: all.clone(),
+            bytes,
+        };
+        (before + bytes <= MAX_UNHEARD).then_some(own)
     }
 }
 
 impl Drop for Unheard {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -322,5 +341,22 @@ impl std::fmt::Debug for Link {
         f.debug_struct("Link")
             .field("listener", &self.listener)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_router_has_not_got_to_is_so_many_bytes_and_no_more() {
+        let all = Arc::<AtomicUsize>::default();
+        let first = Unheard::reserve(&all, MAX_UNHEARD - 1).unwrap();
+        assert!(Unheard::reserve(&all, 2).is_none());
+        let second = Unheard::reserve(&all, 1).unwrap();
+        drop(first);
+        assert!(Unheard::reserve(&all, 2).is_some());
+        drop(second);
+        assert_eq!(0, all.load(Ordering::Relaxed));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
+use rtc_thread::DelayedTask;
 use socket_server::{
     KeepAlive, ListenHandler, ListenOptions, TcpHandler, TcpListener, TcpOptions, TcpSocket,
 };
@@ -16,7 +17,7 @@ use socket_server::{
 use super::pipe_talk::Backlog;
 use super::plain::OpenPlain;
 use super::plain_transport::PlainRemote;
-use super::{Network, State};
+use super::{Network, State, canonical};
 use crate::objects::{DataProducerId, RouterAddress, TransportId};
 use crate::pipe_link::{Message, PipeSecret, Protocol, Role};
 use crate::rtp::srtp::{SrtpKey, SrtpReceiver, SrtpSender};
@@ -71,12 +72,14 @@ pub(super) struct Link {
     /// Where it came from, if it was not us who connected.
     pub(super) listener: Option<TransportId>,
     pub(super) backlog: Backlog,
-    /// How many messages its router has not got to.
+    /// How many bytes of messages its router has not got to.
     pub(super) unheard: Arc<AtomicUsize>,
     /// Data producers that have come by it, by what the other end calls them.
     pub(super) data: HashMap<u64, DataProducerId>,
     /// Until both ends are known to have the secret: who is waiting for that.
     opened: Option<LinkOpened>,
+    /// Until then: when it is given up.
+    deadline: Option<DelayedTask>,
     /// Until there is a port for media: what it will be encrypted and decrypted with.
     keys: Option<(SrtpKey, SrtpKey)>,
 }
@@ -101,7 +104,23 @@ impl Link {
             unheard: Arc::default(),
             data: HashMap::new(),
             opened: Some(opened),
+            deadline: None,
             keys: None,
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.cancel_deadline();
+    }
+}
+
+impl Link {
+    /// Whoever connects and goes again must not leave a timer behind each time.
+    fn cancel_deadline(&mut self) {
+        if let Some(deadline) = self.deadline.take() {
+            deadline.cancel();
         }
     }
 }
@@ -269,13 +288,14 @@ impl LinkHandler {
 }
 
 impl State {
-    fn add_link(&mut self, network: Weak<RefCell<Self>>, id: TransportId, link: Link) {
+    fn add_link(&mut self, network: Weak<RefCell<Self>>, id: TransportId, mut link: Link) {
         link.socket.set_handler(LinkHandler { network, id });
-        self.pipes.links.insert(id, link);
         if let Some(own) = self.peers.get(self.index.0) {
             // Refused only when the thread is quitting, and with it all its links.
-            let _ = own.post_delayed(TIME_TO_AGREE, move |network| network.give_up_link(id));
+            let deadline = own.post_delayed(TIME_TO_AGREE, move |network| network.give_up_link(id));
+            link.deadline = deadline.ok();
         }
+        self.pipes.links.insert(id, link);
     }
 
     fn accept_link(&mut self, own: Weak<RefCell<Self>>, listener: TransportId, socket: TcpSocket) {
@@ -349,7 +369,7 @@ impl State {
         let order = OpenPlain {
             id,
             owner: link.owner.clone(),
-            ip: local.ip(),
+            ip: media_address(local, 0).ip(),
             ports: None,
             with_rtcp_port: false,
             learns: false,
@@ -382,7 +402,7 @@ impl State {
             self.open_media(own, id, &ours, now)?;
         }
         let remote = PlainRemote {
-            rtp: Some(SocketAddr::new(peer.ip(), udp_port)),
+            rtp: Some(media_address(peer, udp_port)),
             rtcp: None,
             receiver: Some(Box::new(SrtpReceiver::of_many(&theirs))),
         };
@@ -391,7 +411,11 @@ impl State {
             None
         });
         let link = self.pipes.links.get_mut(&id);
-        if let Some(opened) = link.and_then(|link| link.opened.take()) {
+        let opened = link.and_then(|link| {
+            link.cancel_deadline();
+            link.opened.take()
+        });
+        if let Some(opened) = opened {
             tracing::info!(transport = ?id, %peer, "linked to another process");
             opened(Ok(()));
         }
@@ -400,13 +424,34 @@ impl State {
 
     /// Nothing more is to be had of a link, nor of what is on it.
     pub(super) fn break_link(&mut self, id: TransportId, reason: &str) {
-        let Some(link) = self.pipes.links.remove(&id) else {
+        let Some(mut link) = self.pipes.links.remove(&id) else {
             return;
         };
         tracing::info!(transport = ?id, reason, "a link to another process has ended");
-        if let Some(opened) = link.opened {
+        if let Some(opened) = link.opened.take() {
             opened(Err(reason.to_owned()));
         }
         self.outbox.ended.push(id);
+    }
+}
+
+/// Where media is of an end of a connection. Who is connected to by IPv4 at a socket of IPv6 has an
+/// address of that, from which nothing gets to one of IPv4, nor the other way round.
+fn media_address(of_connection: SocketAddr, port: u16) -> SocketAddr {
+    let mut address = canonical(of_connection);
+    address.set_port(port);
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_goes_by_the_protocol_that_both_ends_speak() {
+        let of = |address: &str| media_address(address.parse().unwrap(), 9).to_string();
+        assert_eq!("10.0.0.1:9", of("10.0.0.1:5100"));
+        assert_eq!("10.0.0.1:9", of("[::ffff:10.0.0.1]:5100"));
+        assert_eq!("[2001:db8::1]:9", of("[2001:db8::1]:5100"));
     }
 }

@@ -1,6 +1,6 @@
 //! RTP as it is, or with SRTP whose keys the application has exchanged: no ICE, no DTLS, no library.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -113,7 +113,8 @@ pub(super) struct PlainTransport {
     ssrc: u32,
     /// What arrives, by SSRC.
     streams: HashMap<u32, Stream>,
-    arriving: HashMap<ProducerId, Arriving>,
+    /// In order: what is asked for is the same in every run.
+    arriving: BTreeMap<ProducerId, Arriving>,
     decrypted: Vec<u8>,
     pub(super) timer: Option<(Instant, DelayedTask)>,
 }
@@ -139,7 +140,7 @@ impl PlainTransport {
             }),
             ssrc,
             streams: HashMap::new(),
-            arriving: HashMap::new(),
+            arriving: BTreeMap::new(),
             decrypted: Vec::new(),
             timer: None,
         }
@@ -175,6 +176,14 @@ impl PlainTransport {
         self.silence.is_some_and(too_long)
     }
 
+    /// Whether much of what can be sent with its key has been.
+    pub(super) fn has_worn_key(&self) -> bool {
+        match &self.protection {
+            Protection::Srtp { sender, .. } => sender.is_worn(),
+            Protection::None => false,
+        }
+    }
+
     /// Whether media can go out.
     pub(super) fn is_connected(&self) -> bool {
         self.rtp.remote.is_some() && self.protection.is_agreed()
@@ -188,6 +197,16 @@ impl PlainTransport {
 
     pub(super) fn remove_producer(&mut self, producer: ProducerId) {
         self.arriving.remove(&producer);
+        if let Protection::Srtp {
+            receiver: Some(receiver),
+            ..
+        } = &mut self.protection
+        {
+            let streams = self.streams.iter();
+            for (ssrc, _) in streams.filter(|(_, stream)| stream.producer == producer) {
+                receiver.forget(*ssrc);
+            }
+        }
         self.streams.retain(|_, stream| stream.producer != producer);
     }
 

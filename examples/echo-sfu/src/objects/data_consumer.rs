@@ -10,11 +10,12 @@ use super::data_message::{DataCounters, DataMessage, MAX_SUB_CHANNELS};
 use super::data_on_network::DataConsumerOnNetwork;
 use super::data_parameters::{DataError, DataParameters};
 use super::data_pipe::DataPipedTo;
+use super::data_producer::DataState;
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
 use super::id::{DataConsumerId, DataProducerId, TransportId};
 use super::mailbox::Mailbox;
-use super::replica::{Replica, Versioned};
+use super::replica::Replica;
 use crate::Operation;
 
 /// What a data consumer begins with.
@@ -254,6 +255,7 @@ pub(super) struct DataConsumerState {
     pub(super) parameters: Arc<DataParameters>,
     own_paused: bool,
     producer_paused: Replica<bool>,
+    producer_held: Replica<bool>,
     sub_channels: BTreeSet<u16>,
     /// Where its messages go out, unless it feeds a pipe.
     pub(super) on_network: Option<DataConsumerOnNetwork>,
@@ -265,19 +267,20 @@ pub(super) struct DataConsumerState {
 
 impl DataConsumerState {
     pub(super) fn new(
-        (transport, producer): (TransportId, DataProducerId),
+        between: (TransportId, DataProducerId),
         parameters: Arc<DataParameters>,
         options: DataConsumerOptions,
-        producer_paused: Versioned<bool>,
+        producer: DataState,
         counters: Arc<DataCounters>,
         events: EventSink<DataConsumerEvent>,
     ) -> Self {
         Self {
-            transport,
-            producer,
+            transport: between.0,
+            producer: between.1,
             parameters,
             own_paused: options.paused,
-            producer_paused: Replica::of(producer_paused),
+            producer_paused: Replica::of(producer.paused),
+            producer_held: Replica::of(producer.held),
             sub_channels: options.sub_channels,
             on_network: None,
             piped_to: None,
@@ -286,9 +289,10 @@ impl DataConsumerState {
         }
     }
 
-    /// Whether messages go out.
+    /// Whether messages go out that come here. While the producer is paused, they do not even come,
+    /// unless it is held.
     pub(super) const fn is_active(&self) -> bool {
-        !self.own_paused && !self.producer_paused.state()
+        !self.own_paused && !self.producer_held.state()
     }
 
     /// What its data producer was, as far as is known here.
@@ -313,18 +317,28 @@ impl DataConsumerState {
     }
 
     /// The data producer has changed.
-    pub(super) fn producer_changed(&mut self, paused: Versioned<bool>) {
-        if !self.producer_paused.apply(paused) {
-            return;
+    pub(super) fn producer_changed(&mut self, changed: DataState) {
+        let is_held_anew = self.producer_held.apply(changed.held);
+        let is_paused_anew = self.producer_paused.apply(changed.paused);
+        if is_paused_anew {
+            self.events.send(match changed.paused.state {
+                true => DataConsumerEvent::ProducerPaused,
+                false => DataConsumerEvent::ProducerResumed,
+            });
         }
-        self.events.send(match paused.state {
-            true => DataConsumerEvent::ProducerPaused,
-            false => DataConsumerEvent::ProducerResumed,
-        });
-        if let Some(piped_to) = &self.piped_to {
-            piped_to.source_changed(paused);
+        match &self.piped_to {
+            Some(DataPipedTo::Router { router, producer }) if is_paused_anew || is_held_anew => {
+                let producer = *producer;
+                router.post(move |router| router.piped_data_source_changed(producer, changed));
+            }
+            Some(DataPipedTo::Process { far_end }) if is_paused_anew => {
+                far_end.source_changed(changed.paused);
+            }
+            Some(_) | None => {}
         }
-        self.tell_network();
+        if is_held_anew {
+            self.tell_network();
+        }
     }
 
     fn tell_network(&mut self) {

@@ -67,7 +67,7 @@ pub(super) struct DataConsumerOnNetwork {
     network: ThreadBound<Network>,
     id: DataConsumerId,
     active: bool,
-    _from_elsewhere: Option<Destination>,
+    from_elsewhere: Option<Destination>,
 }
 
 /// That messages go from one network thread to another, for one consumer.
@@ -87,12 +87,24 @@ impl Destination {
     }
 }
 
-impl Drop for Destination {
-    fn drop(&mut self) {
+impl Destination {
+    /// Ends it, and the consumer after it: what is on its way from one thread to the other still
+    /// reaches it.
+    fn end(&self, consumer: DataConsumerId, network: &ThreadBound<Network>) {
         let (producer, to) = (self.producer, self.to);
-        post(&self.from, move |network| {
+        let there = network.clone();
+        let ended = self.from.post(move |network| {
             network.remove_data_destination(producer, to);
+            post(&there, move |network| {
+                network.remove_data_consumer(consumer);
+            });
         });
+        if ended.is_err() {
+            // That thread has quit, and nothing comes from it.
+            post(network, move |network| {
+                network.remove_data_consumer(consumer);
+            });
+        }
     }
 }
 
@@ -103,7 +115,7 @@ impl DataConsumerOnNetwork {
             network,
             id,
             active: true,
-            _from_elsewhere: None,
+            from_elsewhere: None,
         }
     }
 
@@ -123,7 +135,7 @@ impl DataConsumerOnNetwork {
             network,
             id,
             active,
-            _from_elsewhere: is_elsewhere.then(|| Destination::new(from, producer, place)),
+            from_elsewhere: is_elsewhere.then(|| Destination::new(from, producer, place)),
         }
     }
 
@@ -155,8 +167,11 @@ impl DataConsumerOnNetwork {
 impl Drop for DataConsumerOnNetwork {
     fn drop(&mut self) {
         let id = self.id;
-        post(&self.network, move |network| {
-            network.remove_data_consumer(id);
-        });
+        match &self.from_elsewhere {
+            Some(destination) => destination.end(id, &self.network),
+            None => post(&self.network, move |network| {
+                network.remove_data_consumer(id);
+            }),
+        }
     }
 }

@@ -7,12 +7,12 @@ use super::address::RouterAddress;
 use super::data_consumer::{DataConsumer, DataConsumerParts};
 use super::data_message::DataCounters;
 use super::data_parameters::DataParameters;
-use super::data_producer::{DataProducer, DataProducerState, DataSource};
+use super::data_producer::{DataProducer, DataProducerState, DataSource, DataState};
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink};
 use super::id::{DataConsumerId, DataProducerId, RouterId, TransportId};
 use super::link_ends::OnLink;
-use super::replica::{Replica, Versioned};
+use super::replica::Replica;
 use super::router::Router;
 use super::worker::{WorkerState, enqueue};
 use crate::Operation;
@@ -39,8 +39,6 @@ pub(super) enum DataPipedTo {
     },
     Process {
         far_end: OnLink,
-        /// Whether something is missing there that was promised.
-        undeliverable: bool,
     },
 }
 
@@ -69,30 +67,14 @@ impl DataPipedTo {
     pub(super) fn name_on(&self, link: TransportId) -> Option<u64> {
         match self {
             Self::Router { .. } => None,
-            Self::Process { far_end, .. } => far_end.name_on(link),
-        }
-    }
-
-    pub(super) fn source_changed(&self, paused: Versioned<bool>) {
-        match self {
-            Self::Router { router, producer } => {
-                let producer = *producer;
-                router.post(move |router| router.piped_data_source_changed(producer, paused));
-            }
-            Self::Process { far_end, .. } => far_end.source_changed(paused),
-        }
-    }
-
-    /// It is about to be dropped, for this reason.
-    pub(super) fn ends(&mut self, reason: CloseReason) {
-        if let Self::Process { undeliverable, .. } = self {
-            *undeliverable = reason == CloseReason::Undeliverable;
+            Self::Process { far_end } => far_end.name_on(link),
         }
     }
 }
 
 impl Drop for DataPipedTo {
-    /// However the consumer ends, the data producer that it feeds does.
+    /// However the consumer ends, the data producer that it feeds does. Another process is told by the
+    /// network thread, after the last message.
     fn drop(&mut self) {
         match self {
             Self::Router { router, producer } => {
@@ -102,10 +84,7 @@ impl Drop for DataPipedTo {
                     let _ = router.close_data_producer(producer, CloseReason::ProducerClosed);
                 });
             }
-            Self::Process {
-                far_end,
-                undeliverable,
-            } => far_end.source_closed(*undeliverable),
+            Self::Process { .. } => {}
         }
     }
 }
@@ -150,7 +129,7 @@ pub(super) struct DataNearEnd {
     /// The data producer at the far end.
     pub(super) feeds: DataProducerId,
     pub(super) is_new: bool,
-    pub(super) paused: Versioned<bool>,
+    pub(super) source: DataState,
     pub(super) origin: DataOrigin,
     pub(super) counters: Arc<DataCounters>,
 }
@@ -163,7 +142,7 @@ struct Order {
     parameters: Arc<DataParameters>,
     pipe: DataPipedFrom,
     is_new: bool,
-    paused: Versioned<bool>,
+    source: DataState,
     origin: DataOrigin,
     counters: Arc<DataCounters>,
     /// The near end of it, for whoever asked.
@@ -202,7 +181,7 @@ impl WorkerState {
             },
             consumer: DataConsumer::new(end.parts, from),
             is_new: end.is_new,
-            paused: end.paused,
+            source: end.source,
             origin: end.origin,
             counters: end.counters,
             to: to.clone(),
@@ -221,7 +200,8 @@ impl WorkerState {
             let transport = router.pipe_transport(order.from)?;
             let source = DataSource::Router {
                 _pipe: order.pipe,
-                paused: Replica::of(order.paused),
+                paused: Replica::of(order.source.paused),
+                held: Replica::of(order.source.held),
                 origin: order.origin,
             };
             let state = DataProducerState::new(

@@ -184,6 +184,17 @@ impl Drop for Waiting {
     }
 }
 
+/// What a data producer's consumers have copies of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DataState {
+    /// Whether it is paused, here or where it comes from.
+    pub(super) paused: Versioned<bool>,
+    /// Whether consumers are not to be sent what arrives: it is paused at the far end of a pipe. Where
+    /// its messages arrive, they are dropped there, in order with the messages; the news of that takes
+    /// another way, and would stop those that are sent once it goes on.
+    pub(super) held: Versioned<bool>,
+}
+
 /// Where a data producer comes from.
 #[derive(Debug)]
 pub(super) enum DataSource {
@@ -202,6 +213,7 @@ pub(super) enum DataSource {
         /// Whose end is felt at the other end.
         _pipe: DataPipedFrom,
         paused: Replica<bool>,
+        held: Replica<bool>,
         origin: DataOrigin,
     },
 }
@@ -214,8 +226,9 @@ pub(super) struct DataProducerState {
     /// Whether the application has paused it here.
     own_paused: bool,
     source: DataSource,
-    /// Whether it is paused, for either reason. Its consumers have copies of this.
-    pub(super) paused: Source<bool>,
+    /// Whether it is paused, for either reason. Its consumers have copies of this, and of the next.
+    paused: Source<bool>,
+    held: Source<bool>,
     pub(super) counters: Arc<DataCounters>,
     pub(super) events: EventSink<DataProducerEvent>,
 }
@@ -235,10 +248,12 @@ impl DataProducerState {
             own_paused,
             source,
             paused: Source::new(false),
+            held: Source::new(false),
             counters,
             events,
         };
         producer.paused = Source::new(producer.is_paused());
+        producer.held = Source::new(producer.is_held());
         producer.tell_network();
         producer
     }
@@ -254,34 +269,64 @@ impl DataProducerState {
         self.own_paused || is_paused_there
     }
 
+    /// Whether its consumers keep from being sent what arrives.
+    fn is_held(&self) -> bool {
+        match &self.source {
+            DataSource::Router { held, .. } => self.own_paused || held.state(),
+            DataSource::Client(_) | DataSource::Application(_) | DataSource::Process { .. } => {
+                false
+            }
+        }
+    }
+
+    /// What consumers begin with.
+    pub(super) const fn current(&self) -> DataState {
+        DataState {
+            paused: self.paused.current(),
+            held: self.held.current(),
+        }
+    }
+
     /// The application pauses it, or lets it go on. Returns what the consumers are to know.
-    pub(super) fn set_own_paused(&mut self, paused: bool) -> Option<Versioned<bool>> {
+    pub(super) fn set_own_paused(&mut self, paused: bool) -> Option<DataState> {
         self.own_paused = paused;
         self.settle()
     }
 
     /// What it is piped from has changed. Returns what the consumers are to know.
-    pub(super) fn piped_source_changed(
-        &mut self,
-        changed: Versioned<bool>,
-    ) -> Option<Versioned<bool>> {
-        match &mut self.source {
-            DataSource::Router { paused, .. } | DataSource::Process { paused, .. } => {
-                let is_news = paused.apply(changed);
-                is_news.then(|| self.settle()).flatten()
+    pub(super) fn piped_source_changed(&mut self, changed: DataState) -> Option<DataState> {
+        let is_news = match &mut self.source {
+            DataSource::Router { paused, held, .. } => {
+                let is_news = paused.apply(changed.paused);
+                held.apply(changed.held) || is_news
             }
-            DataSource::Client(_) | DataSource::Application(_) => None,
-        }
+            DataSource::Client(_) | DataSource::Application(_) | DataSource::Process { .. } => {
+                false
+            }
+        };
+        is_news.then(|| self.settle()).flatten()
     }
 
-    fn settle(&mut self) -> Option<Versioned<bool>> {
-        let changed = self.paused.set(self.is_paused())?;
-        self.events.send(match changed.state {
-            true => DataProducerEvent::Paused,
-            false => DataProducerEvent::Resumed,
-        });
+    /// The same of one that comes from another process.
+    pub(super) fn remote_source_changed(&mut self, changed: Versioned<bool>) -> Option<DataState> {
+        let is_news = match &mut self.source {
+            DataSource::Process { paused, .. } => paused.apply(changed),
+            DataSource::Client(_) | DataSource::Application(_) | DataSource::Router { .. } => false,
+        };
+        is_news.then(|| self.settle()).flatten()
+    }
+
+    fn settle(&mut self) -> Option<DataState> {
+        let is_held_anew = self.held.set(self.is_held()).is_some();
+        let changed = self.paused.set(self.is_paused());
+        if let Some(changed) = changed {
+            self.events.send(match changed.state {
+                true => DataProducerEvent::Paused,
+                false => DataProducerEvent::Resumed,
+            });
+        }
         self.tell_network();
-        Some(changed)
+        (is_held_anew || changed.is_some()).then(|| self.current())
     }
 
     fn tell_network(&mut self) {

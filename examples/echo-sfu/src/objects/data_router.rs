@@ -14,7 +14,7 @@ use super::data_on_network::{DataConsumerOnNetwork, DataProducerOnNetwork};
 use super::data_parameters::{DataError, DataProducerOptions};
 use super::data_pipe::{DataNearEnd, DataPipedTo};
 use super::data_producer::{
-    DataProducer, DataProducerState, DataProducerStatus, DataSource, Waiting,
+    DataProducer, DataProducerState, DataProducerStatus, DataSource, DataState, Waiting,
 };
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
@@ -393,12 +393,12 @@ impl RouterState {
             return Err(ObjectError::TooMany(MAX_MEMBERS));
         }
         let source = self.data_producer(producer)?;
-        let (paused, parameters) = (source.paused.current(), source.parameters.clone());
+        let (state, parameters) = (source.current(), source.parameters.clone());
         let between = (transport, producer);
         let consumer =
-            DataConsumerState::new(between, parameters, options, paused, counters, events);
+            DataConsumerState::new(between, parameters, options, state, counters, events);
         self.data.consumers.insert(id, consumer);
-        Ok(paused)
+        Ok(state.paused)
     }
 
     /// The data consumer that feeds a data producer of another router, the same if there is one.
@@ -408,20 +408,20 @@ impl RouterState {
         to: &RouterAddress,
     ) -> Result<DataNearEnd, ObjectError> {
         let source = self.data_producer(producer)?;
-        let (paused, origin) = (source.paused.current(), source.origin());
+        let (state, origin) = (source.current(), source.origin());
         let (parameters, counters) = (source.parameters.clone(), source.counters.clone());
         let near_end = |id, feeds, is_new, events: Events<DataConsumerEvent>| DataNearEnd {
             parts: DataConsumerParts {
                 id,
                 producer,
                 parameters,
-                began_with: paused.state,
+                began_with: state.paused.state,
                 messages: None,
                 events,
             },
             feeds,
             is_new,
-            paused,
+            source: state,
             origin,
             counters,
         };
@@ -463,21 +463,29 @@ impl RouterState {
     }
 
     /// What a data producer here is piped from has changed.
-    pub(super) fn piped_data_source_changed(
-        &mut self,
-        id: DataProducerId,
-        paused: Versioned<bool>,
-    ) {
+    pub(super) fn piped_data_source_changed(&mut self, id: DataProducerId, changed: DataState) {
         let producer = self.data.producers.get_mut(&id);
-        if let Some(changed) = producer.and_then(|own| own.piped_source_changed(paused)) {
+        if let Some(changed) = producer.and_then(|own| own.piped_source_changed(changed)) {
             self.data_producer_changed(id, changed);
         }
     }
 
-    fn data_producer_changed(&mut self, id: DataProducerId, paused: Versioned<bool>) {
+    /// The same of one that is of another process.
+    pub(super) fn remote_data_source_changed(
+        &mut self,
+        id: DataProducerId,
+        changed: Versioned<bool>,
+    ) {
+        let producer = self.data.producers.get_mut(&id);
+        if let Some(changed) = producer.and_then(|own| own.remote_source_changed(changed)) {
+            self.data_producer_changed(id, changed);
+        }
+    }
+
+    fn data_producer_changed(&mut self, id: DataProducerId, changed: DataState) {
         let consumers = self.data.consumers.values_mut();
         for consumer in consumers.filter(|consumer| consumer.producer == id) {
-            consumer.producer_changed(paused);
+            consumer.producer_changed(changed);
         }
     }
 
@@ -488,7 +496,7 @@ impl RouterState {
         let consumers = self.data.consumers.values();
         let consumers = consumers.filter(|own| own.producer == id).count();
         let own = self.data_producer(id)?;
-        let paused = own.paused.current();
+        let paused = own.current().paused;
         Ok(DataProducerStatus {
             paused: paused.state,
             changes: paused.version,
@@ -524,9 +532,6 @@ impl RouterState {
         let consumer = self.data.consumers.remove(&id);
         let mut consumer = consumer.ok_or(ObjectError::DataConsumerClosed(id))?;
         consumer.events.close(reason);
-        if let Some(piped_to) = &mut consumer.piped_to {
-            piped_to.ends(reason);
-        }
         self.forget_idle_pipe(consumer.transport);
         Ok(())
     }

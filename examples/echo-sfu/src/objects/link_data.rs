@@ -54,7 +54,7 @@ impl RouterState {
             return Err(ObjectError::TooMany(MAX_DATA_CONSUMERS));
         }
         let source = self.data_producer(producer)?;
-        let (paused, parameters) = (source.paused.current(), source.parameters.clone());
+        let (paused, parameters) = (source.current().paused, source.parameters.clone());
         let name = self.pipe_state(link)?.names.give();
         let far_end = self.on_link(link, name)?;
         // Before any message can be: those go the same way.
@@ -64,14 +64,15 @@ impl RouterState {
             label,
             state: PipedState::of(paused),
         });
-        // If this is dropped, the other end is told.
-        let piped_to = DataPipedTo::Process {
-            far_end,
-            undeliverable: false,
-        };
         let options = DataConsumerOptions::new();
-        let parts = self.consume_data_by(link, producer, options, Some(name))?;
-        self.data_consumer(parts.id)?.piped_to = Some(piped_to);
+        let parts = match self.consume_data_by(link, producer, options, Some(name)) {
+            Ok(parts) => parts,
+            Err(error) => {
+                far_end.source_closed();
+                return Err(error);
+            }
+        };
+        self.data_consumer(parts.id)?.piped_to = Some(DataPipedTo::Process { far_end });
         Ok(DataConsumer::new(parts, address))
     }
 
@@ -80,7 +81,7 @@ impl RouterState {
         link: TransportId,
         producer: DataProducerId,
     ) -> Option<DataConsumerParts> {
-        let began_with = self.data_producer(producer).ok()?.paused.current().state;
+        let began_with = self.data_producer(producer).ok()?.current().paused.state;
         let (id, own) = self.data_consumers_mut().find(|(_, own)| {
             let piped_to = own.piped_to.as_ref();
             own.producer == producer && piped_to.is_some_and(|to| to.name_on(link).is_some())

@@ -79,10 +79,10 @@ impl OnLink {
     }
 
     /// The consumer that feeds it is gone.
-    pub(super) fn source_closed(&self, undeliverable: bool) {
+    pub(super) fn source_closed(&self) {
         self.say(Message::Closed {
             name: self.name,
-            undeliverable,
+            undeliverable: false,
         });
     }
 

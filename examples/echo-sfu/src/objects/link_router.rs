@@ -89,7 +89,7 @@ impl RouterState {
             Message::Changed { name, state } => match self.named(link, name) {
                 Some(Named::Producer(id)) => self.piped_source_changed(id, state.versioned()),
                 Some(Named::DataProducer(id)) => {
-                    self.piped_data_source_changed(id, state.versioned());
+                    self.remote_data_source_changed(id, state.versioned());
                 }
                 None => {}
             },

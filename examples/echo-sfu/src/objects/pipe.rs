@@ -98,7 +98,7 @@ impl Drop for PipedTo {
                     let _ = router.close_producer(producer, CloseReason::ProducerClosed);
                 });
             }
-            Self::Process(far_end) => far_end.source_closed(false),
+            Self::Process(far_end) => far_end.source_closed(),
         }
     }
 }

@@ -131,6 +131,9 @@ impl RemotePipe {
     /// [prefers](Consumer::set_preferred_layer), and the other end chooses among these for each of its
     /// own. Piped again, it is the same pipe.
     ///
+    /// Scores do not go by it, as they do by [`Router::pipe`](super::Router::pipe): the other end scores
+    /// what arrives there by the link.
+    ///
     /// mediasoup: `pipeTransport.consume`, and `produce` on the other one.
     pub fn pipe(&self, producer: ProducerId, label: &str) -> Operation<Consumer, ObjectError> {
         let (id, address, label) = (self.id, self.router.clone(), label.to_owned());

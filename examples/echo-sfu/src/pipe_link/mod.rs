@@ -3,12 +3,12 @@
 //! Bytes in, bytes out: no socket and no thread. Both ends have the same secret. Each says hello with
 //! random bytes; from both of these and the secret come keys for one direction and the other, of what
 //! is said here and of the media, so that none of them crosses the wire and none is used twice. What
-//! follows is messages, each with a code that only who has the key can make, and that is another one
-//! for each place in the order. The first one says that who sends it is ready.
+//! follows is messages, each sealed: only who has the key can read it, or make one, and in another
+//! place in the order it is nothing. The first one says that who sends it is ready.
 //!
 //! ```text
-//! hello:   "echo-sfu pipe 2\n" and 32 random bytes
-//! message: length of the body (32 bits), body, HMAC-SHA256 of number (64 bits) and body
+//! hello:   "echo-sfu pipe 3\n" and 32 random bytes
+//! message: length of the body (32 bits), body and tag by AES-256-GCM, whose nonce is the number
 //! body:    JSON; or a message of a data channel, which begins with a byte of 0
 //! ```
 
@@ -19,19 +19,18 @@ mod secret;
 pub(crate) use message::{Demand, FarEndReason, Message, PipedState};
 pub use secret::{PipeSecret, PipeSecretTooShort};
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
+use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 
 use crate::objects::DataMessage;
 use crate::rtp::srtp::SrtpKey;
 use data_frame::MAX_DATA_FRAME;
 use secret::Agreed;
 
-const GREETING: &[u8; 16] = b"echo-sfu pipe 2\n";
+const GREETING: &[u8; 16] = b"echo-sfu pipe 3\n";
 const NONCE: usize = 32;
 const HELLO: usize = GREETING.len() + NONCE;
 const LENGTH: usize = 4;
-const CODE: usize = 32;
+const TAG: usize = 16;
 /// The longest is one that creates a producer with many codecs.
 const MAX_TEXT: usize = 64 * 1024;
 /// The first message is short. Who has not shown that it has the secret has no more of our memory.
@@ -75,20 +74,16 @@ pub(crate) enum Role {
 pub(crate) enum Heard {
     /// What media is encrypted with: ours, and theirs. Whether the other end has the secret is not
     /// known yet.
-    Keys {
-        ours: SrtpKey,
-        theirs: SrtpKey,
-    },
+    Keys { ours: SrtpKey, theirs: SrtpKey },
     /// It has the secret, and takes media at this port. Comes before the next two, and once.
-    Ready {
-        udp_port: u16,
+    Ready { udp_port: u16 },
+    Message {
+        message: Message,
+        /// How long it was.
+        bytes: usize,
     },
-    Message(Message),
     /// A message on what the other end calls so.
-    Data {
-        name: u64,
-        message: DataMessage,
-    },
+    Data { name: u64, message: DataMessage },
 }
 
 /// One end of a link.
@@ -111,7 +106,7 @@ enum State {
 
 /// One direction of what is said.
 struct Direction {
-    key: hmac::Key,
+    key: LessSafeKey,
     /// The number of the next message.
     next: u64,
 }
@@ -174,12 +169,8 @@ impl Protocol {
             return Err(LinkError::TooLong);
         }
         let length = u32::try_from(body.len()).map_err(|_| LinkError::TooLong)?;
-        let code = ours.begin(body).sign();
-        ours.next += 1;
         self.outgoing.extend(length.to_be_bytes());
-        self.outgoing.extend(body);
-        self.outgoing.extend(code.as_ref());
-        Ok(())
+        ours.seal(body, &mut self.outgoing)
     }
 
     /// Takes in what was received, and adds what came of it.
@@ -218,15 +209,14 @@ impl Protocol {
                     let [_, theirs] = &mut **directions;
                     let is_first = theirs.next == 0;
                     let longest = if is_first { MAX_FIRST } else { MAX_DATA_FRAME };
-                    let Some(Frame { body, code }) = read_frame(rest, longest)? else {
+                    let Some(sealed) = read_frame(rest, longest)? else {
                         break;
                     };
-                    let expected = theirs.begin(body).sign();
-                    verify_slices_are_equal(expected.as_ref(), code)
-                        .map_err(|_| LinkError::NotAuthentic)?;
-                    theirs.next += 1;
+                    // A copy: what is not authentic is not to be read, not even by mistake.
+                    let mut opened = sealed.to_vec();
+                    let body = theirs.open(&mut opened)?;
                     heard.push(understand(body, is_first)?);
-                    LENGTH + body.len() + CODE
+                    LENGTH + sealed.len()
                 }
             };
             taken += used;
@@ -245,16 +235,38 @@ impl Protocol {
 }
 
 impl Direction {
-    const fn new(key: hmac::Key) -> Self {
+    const fn new(key: LessSafeKey) -> Self {
         Self { key, next: 0 }
     }
 
-    /// Said again, or in another order, it is something else.
-    fn begin(&self, body: &[u8]) -> hmac::Context {
-        let mut code = hmac::Context::with_key(&self.key);
-        code.update(&self.next.to_be_bytes());
-        code.update(body);
-        code
+    /// The key is this direction's of this link only, and so no number is used twice with it. What was
+    /// sealed with one is not opened with another: nothing can be repeated, nor come in another order.
+    fn next_nonce(&mut self) -> Nonce {
+        let mut nonce = [0; NONCE_LEN];
+        nonce[NONCE_LEN - 8..].copy_from_slice(&self.next.to_be_bytes());
+        self.next += 1;
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// Adds a message to what is to be sent.
+    fn seal(&mut self, body: &[u8], to: &mut Vec<u8>) -> Result<(), LinkError> {
+        let (nonce, at) = (self.next_nonce(), to.len());
+        to.extend(body);
+        let text = to.get_mut(at..).unwrap_or_default();
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::empty(), text)
+            .map_err(|_| LinkError::TooLong)?;
+        to.extend(tag.as_ref());
+        Ok(())
+    }
+
+    fn open<'b>(&mut self, sealed: &'b mut [u8]) -> Result<&'b [u8], LinkError> {
+        let nonce = self.next_nonce();
+        let opened = self.key.open_in_place(nonce, Aad::empty(), sealed);
+        opened
+            .map(|body| &*body)
+            .map_err(|_| LinkError::NotAuthentic)
     }
 }
 
@@ -273,7 +285,10 @@ fn understand(body: &[u8], is_first: bool) -> Result<Heard, LinkError> {
     match (is_first, message) {
         (true, Message::Ready { udp_port }) => Ok(Heard::Ready { udp_port }),
         (false, Message::Ready { .. }) | (true, _) => Err(LinkError::OutOfOrder),
-        (false, message) => Ok(Heard::Message(message)),
+        (false, message) => Ok(Heard::Message {
+            message,
+            bytes: body.len(),
+        }),
     }
 }
 
@@ -287,14 +302,8 @@ fn read_hello(bytes: &[u8]) -> Result<Option<&[u8; NONCE]>, LinkError> {
     Ok(nonce.first_chunk())
 }
 
-/// A message as it was received.
-struct Frame<'b> {
-    body: &'b [u8],
-    code: &'b [u8],
-}
-
-/// `None` as long as something is missing.
-fn read_frame(bytes: &[u8], longest: usize) -> Result<Option<Frame<'_>>, LinkError> {
+/// A message as it was sealed. `None` as long as something is missing.
+fn read_frame(bytes: &[u8], longest: usize) -> Result<Option<&[u8]>, LinkError> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Ok(None);
     };
@@ -303,10 +312,7 @@ fn read_frame(bytes: &[u8], longest: usize) -> Result<Option<Frame<'_>>, LinkErr
     if length > longest {
         return Err(LinkError::TooLong);
     }
-    let Some((body, rest)) = rest.split_at_checked(length) else {
-        return Ok(None);
-    };
-    Ok(rest.get(..CODE).map(|code| Frame { body, code }))
+    Ok(rest.get(..length + TAG))
 }
 
 #[cfg(test)]
@@ -347,7 +353,13 @@ mod tests {
     };
 
     fn is_closed(heard: &[Heard]) -> bool {
-        matches!(heard, [Heard::Message(Message::Closed { name: 7, .. })])
+        matches!(
+            heard,
+            [Heard::Message {
+                message: Message::Closed { name: 7, .. },
+                ..
+            }]
+        )
     }
 
     fn is_ready(heard: &[Heard]) -> bool {
@@ -384,7 +396,7 @@ mod tests {
             [
                 Heard::Ready { .. },
                 Heard::Data { name: 8, message },
-                Heard::Message(_),
+                Heard::Message { .. },
             ] => assert_eq!(&sent, message),
             other => panic!("{other:?}"),
         }
@@ -459,6 +471,61 @@ mod tests {
         let (mut one, _) = pair("0123456789abcdef", "0123456789abcdef");
         let hello = one.outgoing.clone();
         assert_eq!(Err(LinkError::Echo), one.hear(&hello, &mut Vec::new()));
+    }
+
+    #[test]
+    fn nothing_is_believed_that_is_shortened_left_out_or_in_another_order() {
+        let said = || {
+            let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+            greet(&mut one, &mut other);
+            let frames = [&READY, &CLOSED, &CLOSED].map(|message| {
+                one.say(message).unwrap();
+                std::mem::take(&mut one.outgoing)
+            });
+            (other, frames)
+        };
+        let heard = |other: &mut Protocol, frames: &[&[u8]]| {
+            let mut heard = Vec::new();
+            other
+                .hear(&frames.concat(), &mut heard)
+                .map(|()| heard.len())
+        };
+        let (mut other, [first, second, third]) = said();
+        assert_eq!(Ok(3), heard(&mut other, &[&first, &second, &third]));
+        let (mut other, [first, second, _]) = said();
+        let late = heard(&mut other, &[&second, &first]);
+        assert_eq!(Err(LinkError::NotAuthentic), late);
+        let (mut other, [first, _, third]) = said();
+        let left_out = heard(&mut other, &[&first, &third]);
+        assert_eq!(Err(LinkError::NotAuthentic), left_out);
+        for missing in 1..8 {
+            let (mut other, [first, second, _]) = said();
+            let short = &first[..first.len() - missing];
+            assert_eq!(Ok(0), heard(&mut other, &[short]));
+            let taken = heard(&mut other, &[&second]);
+            assert_eq!(Err(LinkError::NotAuthentic), taken, "{missing}");
+            // Nor if its length is made to fit.
+            let (mut other, [first, ..]) = said();
+            let length = (first.len() - LENGTH - TAG - missing) as u32;
+            let rest = &first[LENGTH..first.len() - missing];
+            let taken = heard(&mut other, &[&length.to_be_bytes(), rest]);
+            assert_eq!(Err(LinkError::NotAuthentic), taken, "{missing}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_cannot_be_read_on_the_way() {
+        let (mut one, mut other) = pair("0123456789abcdef", "0123456789abcdef");
+        greet(&mut one, &mut other);
+        let message = DataMessage::text("between us");
+        let seen = [0, 1].map(|_| {
+            one.say_data(8, &message).unwrap();
+            std::mem::take(&mut one.outgoing)
+        });
+        for seen in &seen {
+            assert!(!seen.windows(7).any(|own| own == b"between"));
+        }
+        assert_ne!(seen[0], seen[1]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
-use aws_lc_rs::hmac;
 use thiserror::Error;
 
 use crate::rtp::srtp::{SrtpKey, SrtpProfile};
@@ -12,7 +12,6 @@ use crate::rtp::srtp::{SrtpKey, SrtpProfile};
 const PROFILE: SrtpProfile = SrtpProfile::AeadAes256Gcm;
 /// Whoever records what is said can try secrets at leisure: a short one would be found.
 const SHORTEST: usize = 16;
-const HMAC_KEY: usize = 32;
 
 /// What two processes must share so that one may [pipe](crate::objects::RemotePipe) to the other: the
 /// bytes of a file, say. [`Debug`] does not show it.
@@ -46,8 +45,8 @@ impl fmt::Debug for PipeSecret {
 
 /// What comes of a secret and of the random bytes of both ends.
 pub(super) struct Agreed {
-    pub(super) say: hmac::Key,
-    pub(super) hear: hmac::Key,
+    pub(super) say: LessSafeKey,
+    pub(super) hear: LessSafeKey,
     pub(super) ours: SrtpKey,
     pub(super) theirs: SrtpKey,
 }
@@ -73,17 +72,18 @@ impl Agreed {
         let root = salt.extract(&secret.0);
         let expand = |purpose: &[u8], count: usize| {
             let mut bytes = vec![0; count];
-            let purpose = [b"echo-sfu pipe 2 ".as_slice(), purpose];
+            let purpose = [b"echo-sfu pipe 3 ".as_slice(), purpose];
             let expanded = root.expand(&purpose, Bytes(count)).ok()?;
             expanded.fill(&mut bytes).ok()?;
             Some(bytes)
         };
-        let hmac_key = |purpose: &[u8]| {
-            let bytes = expand(purpose, HMAC_KEY)?;
-            Some(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+        let key = |purpose: &[u8]| {
+            let bytes = expand(purpose, AES_256_GCM.key_len())?;
+            let key = UnboundKey::new(&AES_256_GCM, &bytes).ok()?;
+            Some(LessSafeKey::new(key))
         };
-        let of_who_connects = hmac_key(b"messages of who connects")?;
-        let of_who_listens = hmac_key(b"messages of who listens")?;
+        let of_who_connects = key(b"messages of who connects")?;
+        let of_who_listens = key(b"messages of who listens")?;
         let (say, hear) = match we_connect {
             true => (of_who_connects, of_who_listens),
             false => (of_who_listens, of_who_connects),

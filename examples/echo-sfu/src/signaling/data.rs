@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::offers::Offered;
+use super::pipes::REPIPED_AFTER;
 use super::{Place, Room, SessionKey, SessionTransport, State};
 use crate::ApiError;
 use crate::names::{PublisherId, RoomName};
 use crate::objects::{
-    DataConsumerOptions, DataProducer, DataProducerEvent, DataProducerId, PipedData, Router,
-    TransportId,
+    CloseReason, DataConsumer, DataConsumerEvent, DataConsumerOptions, DataProducer,
+    DataProducerEvent, DataProducerId, PipedData, Router, TransportId,
 };
 
 /// What is told of a data producer that is piped.
@@ -95,10 +96,50 @@ impl State {
         let piped = router.pipe_data(id, hub);
         piped.hand_to(own, move |state, outcome| {
             // If it is closed already, there is nothing to be piped.
-            if let (Ok(PipedData { producer, .. }), Some(pipes)) = (outcome, &state.pipes) {
-                for link in pipes.links_to(only) {
-                    drop(link.pipe_data(producer.id(), &label));
+            if let Ok(PipedData { producer, .. }) = outcome {
+                state.pipe_data_to_processes(producer.id(), &label, only);
+            }
+        });
+    }
+
+    fn pipe_data_to_processes(&self, id: DataProducerId, label: &str, only: Option<TransportId>) {
+        let (Some(pipes), Some(own)) = (&self.pipes, &self.own) else {
+            return;
+        };
+        for link in pipes.links_to(only) {
+            let (link, piped) = (link.id(), link.pipe_data(id, label));
+            let label = label.to_owned();
+            piped.hand_to(own, move |state, outcome| {
+                // If not, it is closed already.
+                if let Ok(consumer) = outcome {
+                    state.watch_piped_data(consumer, id, link, label);
                 }
+            });
+        }
+    }
+
+    /// What there was no room for, here or there, is piped again in a while, as long as it and the link
+    /// are there.
+    fn watch_piped_data(
+        &self,
+        mut consumer: DataConsumer,
+        id: DataProducerId,
+        link: TransportId,
+        label: String,
+    ) {
+        let Some(own) = &self.own else {
+            return;
+        };
+        consumer.events().hand_to(own, move |state, event| {
+            if let DataConsumerEvent::Closed(
+                reason @ (CloseReason::FarEndFull | CloseReason::Undeliverable),
+            ) = event
+            {
+                tracing::warn!(?reason, "data does not get to another process");
+                let label = label.clone();
+                state.after(REPIPED_AFTER, move |state| {
+                    state.pipe_data_to_processes(id, &label, Some(link));
+                });
             }
         });
     }

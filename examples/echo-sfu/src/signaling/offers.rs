@@ -4,7 +4,7 @@
 //! whatever takes somebody out of a room for whom there is still an offer, the failure of a worker or a
 //! limit that is reached, he comes back when that has passed, without being offered again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub(super) struct Label {
 pub(crate) struct Offers {
     pub(super) publishers: BTreeMap<Offered, Offer>,
     pub(super) data: OfferedData,
-    tracks: HashMap<ProducerId, (Offered, usize)>,
+    tracks: BTreeMap<ProducerId, (Offered, usize)>,
     is_settling: bool,
 }
 

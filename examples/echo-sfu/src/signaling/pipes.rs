@@ -19,6 +19,8 @@ use crate::pipe_link::PipeSecret;
 /// From when the hub has failed until there is another one; and between one attempt to listen and the
 /// next. Its worker has been replaced by then, if it was the only one.
 const REMADE_AFTER: Duration = Duration::from_secs(1);
+/// From when another process has had no room for something until it is piped to it again.
+pub(super) const REPIPED_AFTER: Duration = Duration::from_secs(5);
 /// A process that is not there may come. Each attempt in a row waits twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const MAX_DOUBLINGS: u32 = 4;
@@ -319,26 +321,41 @@ impl State {
             return;
         };
         for link in pipes.links_to(only) {
-            let piped = link.pipe(producer, label);
-            piped.hand_to(own, |state, outcome| match outcome {
-                Ok(consumer) => state.watch_piped(consumer),
+            let (link, piped) = (link.id(), link.pipe(producer, label));
+            let label = label.to_owned();
+            piped.hand_to(own, move |state, outcome| match outcome {
+                Ok(consumer) => state.watch_piped(consumer, producer, link, label),
                 // It may be closed already, which is as it should be.
                 Err(error) => tracing::info!(%error, "something is not piped"),
             });
         }
     }
 
-    fn watch_piped(&self, mut consumer: Consumer) {
-        if let Some(own) = &self.own {
-            consumer.events().hand_to(own, |_, event| {
-                if let ConsumerEvent::Closed(
-                    reason @ (CloseReason::FarEndFull | CloseReason::Refused),
-                ) = event
-                {
-                    tracing::warn!(?reason, "another process does not take what is piped to it");
-                }
-            });
-        }
+    /// What there was no room for is piped again in a while, as long as it and the link are there.
+    fn watch_piped(
+        &self,
+        mut consumer: Consumer,
+        producer: ProducerId,
+        link: TransportId,
+        label: String,
+    ) {
+        let Some(own) = &self.own else {
+            return;
+        };
+        consumer.events().hand_to(own, move |state, event| {
+            let ConsumerEvent::Closed(reason @ (CloseReason::FarEndFull | CloseReason::Refused)) =
+                event
+            else {
+                return;
+            };
+            tracing::warn!(?reason, "another process does not take what is piped to it");
+            if reason == CloseReason::FarEndFull {
+                let label = label.clone();
+                state.after(REPIPED_AFTER, move |state| {
+                    state.pipe_to_processes(producer, &label, Some(link));
+                });
+            }
+        });
     }
 
     /// What another process tells.

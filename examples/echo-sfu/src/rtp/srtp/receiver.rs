@@ -44,6 +44,12 @@ impl SrtpReceiver {
         }
     }
 
+    /// A sender has ended: nothing more is expected of it.
+    pub(crate) fn forget(&mut self, ssrc: u32) {
+        self.rtp_streams.forget(ssrc);
+        self.rtcp_streams.forget(ssrc);
+    }
+
     #[cfg(test)]
     pub(super) fn heard(&self) -> (Streams, Streams) {
         (self.rtp_streams.known(), self.rtcp_streams.known())

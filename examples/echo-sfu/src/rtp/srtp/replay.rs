@@ -82,6 +82,9 @@ struct Stream {
     window: ReplayWindow,
 }
 
+/// Of what has ended. The first packet of all is one later.
+const ENDED: u64 = 0;
+
 /// Every sender that was heard lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Streams {
@@ -150,12 +153,22 @@ impl Streams {
         });
     }
 
-    /// An eighth of them, so that whoever comes with a new SSRC each time has all of them looked at
-    /// rarely.
+    /// A sender has ended, and makes room before all others. Until then it is known: should it go on
+    /// after all, its numbers may have wrapped, and nothing of it may come twice.
+    pub(super) fn forget(&mut self, ssrc: u32) {
+        if let Some(stream) = self.find(ssrc) {
+            stream.heard_at = ENDED;
+        }
+    }
+
+    /// Those that have ended, if there are any. Otherwise an eighth of them, so that whoever comes with a
+    /// new SSRC each time has all of them looked at rarely.
     fn forget_the_quietest(&mut self) {
         let mut heard: Vec<_> = self.streams.iter().map(|own| own.heard_at).collect();
-        let (_, limit, _) = heard.select_nth_unstable(self.limit / 8);
-        let limit = *limit;
+        let limit = match heard.contains(&ENDED) {
+            true => ENDED + 1,
+            false => *heard.select_nth_unstable(self.limit / 8).1,
+        };
         self.streams.retain(|own| own.heard_at >= limit);
         let streams = self.streams.iter().enumerate();
         self.places = streams.map(|(at, own)| (own.ssrc, at)).collect();
@@ -221,5 +234,24 @@ mod tests {
         assert_eq!(STREAMS_OF_MANY - STREAMS_OF_MANY / 8, left);
         assert!(streams.window(0).is_some());
         assert_eq!(Ok(()), streams.window(100_000).unwrap().check(8));
+    }
+
+    #[test]
+    fn what_has_ended_makes_room_before_what_is_quiet() {
+        let mut streams = Streams::new(16);
+        for ssrc in 0..16 {
+            streams.note(ssrc, 1);
+        }
+        for ended in 8..12 {
+            streams.forget(ended);
+        }
+        assert!((0..16).all(|ssrc| streams.window(ssrc).is_some()));
+        streams.note(9, 2);
+        streams.note(16, 1);
+        let known: Vec<_> = (0..17)
+            .filter(|own| streams.window(*own).is_some())
+            .collect();
+        let expected: Vec<_> = (0..17).filter(|own| ![8, 10, 11].contains(own)).collect();
+        assert_eq!(expected, known);
     }
 }

@@ -35,6 +35,12 @@ impl SrtpSender {
         self.next_rtcp_index = index;
     }
 
+    /// Whether half of the reports have been sent that can be with this key. Of media there can be so
+    /// much more that nobody gets there.
+    pub(crate) const fn is_worn(&self) -> bool {
+        self.next_rtcp_index > RTCP_INDEX_MAX / 2
+    }
+
     /// Writes `header`, the encrypted `payload` and the tag into `out`, and returns how many bytes that
     /// were. `index` is the sequence number, extended beyond the 16 bits that are in the header; those
     /// are read there. It starts below 65,536 with each SSRC: the other end counts on it.

@@ -419,6 +419,10 @@ fn what_cannot_be_protected_is_refused() {
         let mut out = Vec::new();
         let too_short = sender.protect_rtcp(&[0x80; 7], &mut out);
         assert_eq!(Err(SrtpError::TooShort), too_short);
+        sender.set_next_rtcp_index((1 << 30) - 1);
+        assert!(!sender.is_worn());
+        assert_eq!(Ok(()), sender.protect_rtcp(&hex(RTCP), &mut out));
+        assert!(sender.is_worn());
         sender.set_next_rtcp_index((1 << 31) - 1);
         assert_eq!(Ok(()), sender.protect_rtcp(&hex(RTCP), &mut out));
         let exhausted = sender.protect_rtcp(&hex(RTCP), &mut out);
