@@ -66,7 +66,8 @@ pub(crate) fn ice_fragment(answer: &str) -> String {
         "a=end-of-candidates",
     ];
     let of_media = ["m=", "a=mid:"];
-    let (mut fragment, mut section) = (String::new(), Section::Session);
+    let (mut fragment, mut candidates) = (String::new(), String::new());
+    let mut section = Section::Session;
     for line in answer.lines() {
         if let Some(media) = line.strip_prefix("m=") {
             section = match section {
@@ -79,6 +80,12 @@ pub(crate) fn ice_fragment(answer: &str) -> String {
         let is_wanted = match section {
             Section::Session => is_one_of(&of_session) || is_one_of(&of_either),
             Section::Chosen => is_one_of(&of_media) || is_one_of(&of_either),
+            // str0m has the candidates in its first media section, whatever becomes of that.
+            Section::Refused if line.starts_with("a=candidate:") => {
+                candidates.push_str(line);
+                candidates.push_str("\r\n");
+                false
+            }
             Section::Refused | Section::AfterChosen => false,
         };
         if is_wanted {
@@ -86,7 +93,7 @@ pub(crate) fn ice_fragment(answer: &str) -> String {
             fragment.push_str("\r\n");
         }
     }
-    fragment
+    fragment + &candidates
 }
 
 /// Where in an answer a line is.
