@@ -35,7 +35,7 @@ pub(super) fn write(name: u64, message: &DataMessage) -> Vec<u8> {
     body
 }
 
-/// `None` if it is nothing that [`write`] has written.
+/// `None` if it is nothing that [`write()`] has written.
 pub(super) fn read(body: &[u8]) -> Option<(u64, DataMessage)> {
     let (mark, rest) = body.split_first()?;
     let (name, rest) = rest.split_first_chunk()?;
