@@ -60,6 +60,7 @@ mod names;
 mod network;
 mod operation;
 mod pipe_link;
+mod reserved;
 mod rtp;
 mod sdp;
 mod sfu;

@@ -3,10 +3,9 @@
 mod support;
 
 use std::cell::Cell;
-use std::fs;
 
 use support::chromium::Chromium;
-use support::machine::{Machine, scratch_path};
+use support::machine::Machine;
 use support::peer::Peer;
 use support::server::Server;
 use support::test_page;
@@ -18,13 +17,7 @@ const STILL_MS: f64 = 2_000.0;
 #[test]
 fn item_46_a_pipe_between_processes_carries_video_and_freezes_and_goes_on_with_a_key_frame() {
     let _machine = Machine::reserve();
-    let file = scratch_path("browser-pipe-secret");
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(&file, "known to both of the servers\n").unwrap();
-    let secret = ["--pipe-secret-file", file.to_str().unwrap()];
-    let far = Server::start_with(&[secret, ["--pipe-listen", "127.0.0.1:0"]].concat());
-    let to = far.said("Pipes on TCP ");
-    let near = Server::start_with(&[secret, ["--pipe-to", &to]].concat());
+    let [far, near] = Server::start_linked("browser-pipe-secret");
     let browsers = [Chromium::start(), Chromium::start()];
     let tabs = [0, 1].map(|at| browsers[at].open(test_page::url()));
 

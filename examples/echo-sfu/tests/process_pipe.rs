@@ -230,14 +230,7 @@ fn client_of(server: &Server, direction: Direction, path: &str) -> (Client, Stri
 
 #[test]
 fn what_is_published_at_one_server_is_seen_at_the_other() {
-    let file = scratch_path("pipe-secret");
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(&file, "known to both of the servers\n").unwrap();
-    let secret = ["--pipe-secret-file", file.to_str().unwrap()];
-    let listen = ["--pipe-listen", "127.0.0.1:0"];
-    let far = Server::start_with(&[secret, listen].concat());
-    let to = far.said("Pipes on TCP ");
-    let near = Server::start_with(&[secret, ["--pipe-to", &to]].concat());
+    let [far, near] = Server::start_linked("pipe-secret");
 
     let (mut publisher, session) = client_of(&near, Direction::SendOnly, "/whip/hall?name=Ann");
     let room = far.wait_for_room("hall", "it is seen from afar", |room| {

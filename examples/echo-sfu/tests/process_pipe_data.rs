@@ -6,7 +6,6 @@ mod plain_rtp;
 mod rtc_client;
 mod support;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -23,7 +22,6 @@ use str0m::channel::ChannelConfig;
 use str0m::format::Codec;
 use str0m::media::Direction;
 use support::http;
-use support::machine::scratch_path;
 use support::process::Process;
 use support::server::Server;
 use support::wait::wait_for;
@@ -344,13 +342,7 @@ fn client_of(server: &Server, direction: Direction, path: &str, channel: &str) -
 
 #[test]
 fn item_46_who_views_at_another_server_reads_what_a_publisher_says() {
-    let file = scratch_path("data-pipe-secret");
-    fs::create_dir_all(file.parent().unwrap()).unwrap();
-    fs::write(&file, "known to both of the servers\n").unwrap();
-    let secret = ["--pipe-secret-file", file.to_str().unwrap()];
-    let far = Server::start_with(&[secret, ["--pipe-listen", "127.0.0.1:0"]].concat());
-    let to = far.said("Pipes on TCP ");
-    let near = Server::start_with(&[secret, ["--pipe-to", &to]].concat());
+    let [far, near] = Server::start_linked("data-pipe-secret");
     let mut publisher = client_of(&near, Direction::SendOnly, "/whip/hall", "chat");
     far.wait_for_room("hall", "it is seen from afar", |room| {
         room.publishers.len() == 1

@@ -1,6 +1,7 @@
 //! What becomes of pipes between processes when a worker fails: conformance items 41 and 46. Two SFUs
 //! in one simulation, linked as if by a network.
 
+mod plain_rtp;
 #[allow(dead_code, reason = "each test uses its part of it")]
 mod simulated;
 
@@ -8,11 +9,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use echo_sfu::objects::{
-    CloseReason, DataConsumerOptions, DataProducerEvent, DataProducerOptions, MediaKind,
-    PipeListenerEvent, PlainTransportOptions, ProducerOptions, RemotePipeEvent, Router, RtpCodec,
-    RtpParameters, Worker,
+    CloseReason, DataConsumerOptions, DataProducerEvent, DataProducerOptions, PipeListenerEvent,
+    PlainTransportOptions, ProducerOptions, RemotePipeEvent, Router, Worker,
 };
 use echo_sfu::{NetworkOptions, NetworkThreads, PipeSecret, Sfu, Signaling, ThreadRole};
+use plain_rtp::vp8;
 use rtc_thread::{JoinError, Simulation, Thread, ThreadHandle};
 use simulated::client::Client;
 use simulated::random::Random;
@@ -235,16 +236,6 @@ fn router(stage: &Stage, port: u16) -> (Router, [Thread; 2]) {
     (worker.create_router().wait().unwrap(), [deciding, moving])
 }
 
-fn stream(ssrc: u32) -> RtpParameters {
-    RtpParameters {
-        kind: MediaKind::Video,
-        codecs: vec![RtpCodec::vp8(96)],
-        ssrc: Some(ssrc),
-        rtx_ssrc: None,
-        extensions: Vec::new(),
-    }
-}
-
 #[test]
 fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet() {
     for seed in 0..5 * SEEDS {
@@ -266,7 +257,7 @@ fn item_46_whatever_is_not_awaited_media_and_data_agree_at_both_ends_once_quiet(
         let data = data.wait().unwrap();
         let options = PlainTransportOptions::new(stage.ip());
         let plain = near.create_plain_transport(options).wait().unwrap();
-        let media = plain.produce(stream(1), ProducerOptions::new());
+        let media = plain.produce(vp8(1), ProducerOptions::new());
         let media = media.wait().unwrap();
         let mut random = Random::new(seed);
         let piped_at = random.below(4);

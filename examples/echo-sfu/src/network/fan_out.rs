@@ -375,14 +375,6 @@ impl State {
         self.share_out(id);
     }
 
-    pub(super) fn add_transport(&mut self, id: TransportId, mut transport: Transport) {
-        // Turns go round among those of this thread: ids count those of the whole process, others of a
-        // simulation's included.
-        transport.turn = self.opened % REPORT_TURNS;
-        self.opened += 1;
-        self.transports.insert(id, transport);
-    }
-
     /// Tells clients about what they are sent, each transport in its turn.
     fn report(&mut self, now: Instant, turn: u64) {
         if turn == 0 {

@@ -308,6 +308,14 @@ impl State {
         self.settle(now);
     }
 
+    fn add_transport(&mut self, id: TransportId, mut transport: Transport) {
+        // Turns go round among those of this thread: ids count those of the whole process, others of a
+        // simulation's included.
+        transport.turn = self.opened % REPORT_TURNS;
+        self.opened += 1;
+        self.transports.insert(id, transport);
+    }
+
     /// Uses a transport, and sees to its next deadline. False if there is no such transport.
     fn with_transport(
         &mut self,

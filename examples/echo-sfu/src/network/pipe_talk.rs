@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Weak;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::pipes::Link;
@@ -13,6 +12,7 @@ use crate::objects::{
     DataConsumerId, DataCounters, DataMessage, DataProducerId, PipedDataProducer, TransportId,
 };
 use crate::pipe_link::{FarEndReason, Heard, Message};
+use crate::reserved::Reserved;
 
 /// What may wait to be said, but for messages of data channels. Who does not listen for so long is
 /// gone.
@@ -241,7 +241,7 @@ impl State {
             return Ok(());
         };
         let owner = link.owner.clone();
-        let noted = Unheard::reserve(&link.unheard, bytes + UNHEARD_MESSAGE);
+        let noted = Reserved::new(&link.unheard, bytes + UNHEARD_MESSAGE, MAX_UNHEARD);
         let noted = noted.ok_or("it says more than can be heard")?;
         if let Message::CreateData {
             name,
@@ -312,51 +312,10 @@ impl State {
     }
 }
 
-/// Room for a message that is on its way to the router, until it is there.
-struct Unheard {
-    all: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Unheard {
-    fn reserve(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
-        let before = all.fetch_add(bytes, Ordering::Relaxed);
-        // Dropped, and so given back, if it is too much.
-        let own = Self {
-            all: all.clone(),
-            bytes,
-        };
-        (before + bytes <= MAX_UNHEARD).then_some(own)
-    }
-}
-
-impl Drop for Unheard {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link")
             .field("listener", &self.listener)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_router_has_not_got_to_is_so_many_bytes_and_no_more() {
-        let all = Arc::<AtomicUsize>::default();
-        let first = Unheard::reserve(&all, MAX_UNHEARD - 1).unwrap();
-        assert!(Unheard::reserve(&all, 2).is_none());
-        let second = Unheard::reserve(&all, 1).unwrap();
-        drop(first);
-        assert!(Unheard::reserve(&all, 2).is_some());
-        drop(second);
-        assert_eq!(0, all.load(Ordering::Relaxed));
     }
 }

@@ -111,8 +111,8 @@ impl RouterState {
         Ok(())
     }
 
-    /// Who consumes what somebody sends has changed. Goes through no consumers where nobody has ever
-    /// been limited.
+    /// Who consumes what somebody sends has changed. Costs a client's transport nothing where nobody
+    /// has ever been limited.
     pub(super) fn relimit(&mut self, producer: ProducerId) {
         if self.is_limited
             && let Some(sender) = self.producers.get(&producer).map(|own| own.transport)

@@ -1,7 +1,7 @@
 //! A data producer: messages that come in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use serde::Serialize;
 
@@ -17,9 +17,10 @@ use super::link_ends::FromLink;
 use super::replica::{Replica, Source, Versioned};
 use crate::Operation;
 use crate::network::DataOrigin;
+use crate::reserved::Reserved;
 
 /// What the application may have sent on one data producer that no network thread has taken yet.
-const MAX_WAITING_BYTES: usize = 16 << 20;
+pub(super) const MAX_WAITING_BYTES: usize = 16 << 20;
 /// What a message counts at least: an empty one takes room, too.
 const MESSAGE_OVERHEAD: usize = 64;
 
@@ -107,7 +108,7 @@ impl DataProducer {
         let (id, message) = (self.id, message.into());
         let checked = message.check().and_then(|()| {
             let bytes = message.payload().len() + MESSAGE_OVERHEAD;
-            Waiting::reserve(&self.waiting, bytes).ok_or(DataError::TooMuchWaiting)
+            Reserved::new(&self.waiting, bytes, MAX_WAITING_BYTES).ok_or(DataError::TooMuchWaiting)
         });
         match checked {
             Ok(waiting) => self
@@ -156,31 +157,6 @@ impl DataProducer {
     /// What it tells.
     pub fn events(&mut self) -> &mut Events<DataProducerEvent> {
         &mut self.events
-    }
-}
-
-/// Room for a message on its way to a network thread; given back when dropped, wherever that is.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    all: Arc<AtomicUsize>,
-    bytes: usize,
-}
-
-impl Waiting {
-    pub(super) fn reserve(all: &Arc<AtomicUsize>, bytes: usize) -> Option<Self> {
-        let before = all.fetch_add(bytes, Ordering::Relaxed);
-        // Dropped, and so given back, if it is too much.
-        let waiting = Self {
-            all: all.clone(),
-            bytes,
-        };
-        (before + bytes <= MAX_WAITING_BYTES).then_some(waiting)
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -352,7 +328,7 @@ impl DataProducerState {
         }
     }
 
-    pub(super) fn send(&self, message: DataMessage, waiting: Waiting) -> Result<(), DataError> {
+    pub(super) fn send(&self, message: DataMessage, waiting: Reserved) -> Result<(), DataError> {
         match &self.source {
             DataSource::Application(own) => {
                 own.send(message, waiting);

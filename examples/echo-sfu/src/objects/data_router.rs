@@ -14,7 +14,7 @@ use super::data_on_network::{DataConsumerOnNetwork, DataProducerOnNetwork};
 use super::data_parameters::{DataError, DataProducerOptions};
 use super::data_pipe::{DataNearEnd, DataPipedTo};
 use super::data_producer::{
-    DataProducer, DataProducerState, DataProducerStatus, DataSource, DataState, Waiting,
+    DataProducer, DataProducerState, DataProducerStatus, DataSource, DataState,
 };
 use super::error::ObjectError;
 use super::events::{CloseReason, EventSink, Events};
@@ -29,6 +29,7 @@ use crate::Operation;
 use crate::network::{
     DataEnd, DataOrigin, DataOut, MAX_CHANNELS, Network, OpenedChannel, WantedData,
 };
+use crate::reserved::Reserved;
 
 /// The data part of a router.
 #[derive(Debug, Default)]
@@ -446,7 +447,7 @@ impl RouterState {
         &mut self,
         id: DataProducerId,
         message: DataMessage,
-        waiting: Waiting,
+        waiting: Reserved,
     ) -> Result<(), ObjectError> {
         Ok(self.data_producer(id)?.send(message, waiting)?)
     }

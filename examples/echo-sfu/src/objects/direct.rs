@@ -9,7 +9,7 @@ use str0m::media::MediaKind;
 use super::address::RouterAddress;
 use super::consumer::{Consumer, ConsumerOptions};
 use super::data_parameters::DataError;
-use super::data_producer::Waiting;
+use super::data_producer::MAX_WAITING_BYTES;
 use super::error::ObjectError;
 use super::events::EventSink;
 use super::id::{ProducerId, TransportId};
@@ -21,6 +21,7 @@ use super::transport::{DirectTransport, TransportKind};
 use crate::Operation;
 use crate::media::Media;
 use crate::network::{Network, NetworkThreads, Origin, Wanted};
+use crate::reserved::Reserved;
 use crate::rtp::wire::RtpView;
 
 /// The largest packet that the application may send: what a consumer's connection adds to it must
@@ -120,7 +121,7 @@ impl Producer {
         let checked = if packet.len() > MAX_PACKET_BYTES || RtpView::parse(&packet).is_err() {
             Err(ObjectError::BadPacket)
         } else {
-            let waiting = Waiting::reserve(self.waiting(), packet.len());
+            let waiting = Reserved::new(self.waiting(), packet.len(), MAX_WAITING_BYTES);
             waiting.ok_or(ObjectError::Data(DataError::TooMuchWaiting))
         };
         match checked {
@@ -212,7 +213,7 @@ impl RouterState {
         &mut self,
         id: ProducerId,
         packet: Arc<[u8]>,
-        waiting: Waiting,
+        waiting: Reserved,
     ) -> Result<(), ObjectError> {
         let producer = self.producer(id)?;
         let has_media = matches!(producer.source(), ProducerSource::Network(..));

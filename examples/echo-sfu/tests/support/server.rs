@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::http;
+use super::machine::scratch_path;
 use super::wait::{PATIENCE, wait_for, wait_for_at_most};
 
 /// A server that listens on loopback addresses and ports of its own. Ended when dropped.
@@ -94,6 +95,18 @@ impl Server {
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let loopback = ["--udp-bind", "127.0.0.1", "--announce", "127.0.0.1"];
         Self::launch(&[&loopback, options].concat())
+    }
+
+    /// Starts two, the second of which pipes to the first.
+    pub(crate) fn start_linked(name: &str) -> [Self; 2] {
+        let file = scratch_path(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "known to both of the servers\n").unwrap();
+        let secret = ["--pipe-secret-file", file.to_str().unwrap()];
+        let far = Self::start_with(&[secret, ["--pipe-listen", "127.0.0.1:0"]].concat());
+        let to = far.said("Pipes on TCP ");
+        let near = Self::start_with(&[secret, ["--pipe-to", &to]].concat());
+        [far, near]
     }
 
     /// Starts a server whose media is on all addresses of the machine: neither libnice nor aioice
